@@ -1,0 +1,79 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package penstock_test holds the shape of the module: which package may import
+// which. DESIGN.md gives the reason for each edge.
+package penstock_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/penstock-io/penstock"
+
+// allowed is the import table of DESIGN.md. Packages below cmd may import
+// everything; a package that is not listed may import none of ours. A new edge
+// is a decision: change the table and say why in DESIGN.md.
+var allowed = map[string][]string{
+	"ingest":             {"ring", "ingest/hint"},
+	"uploader/compact":   {"uploader/bucket"},
+	"querier/blockstore": {"uploader/bucket"},
+	// A conformance suite is part of what it tests.
+	"uploader/bucket/buckettest": {"uploader/bucket"},
+}
+
+// forbiddenNames say nothing about what a package is for.
+var forbiddenNames = []string{"util", "utils", "common", "types", "model", "pkg", "helpers"}
+
+func TestImportTable(t *testing.T) {
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		parts := strings.Split(name, "/")
+		if slices.Contains(forbiddenNames, parts[len(parts)-1]) {
+			t.Errorf("package %s: the name says nothing; name it after what it is for", name)
+		}
+		if parts[0] == "cmd" {
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, ok := strings.CutPrefix(imported, module+"/")
+			if ok && !slices.Contains(allowed[name], ours) {
+				t.Errorf("%s imports %s: the import table does not allow it", name, ours)
+			}
+		}
+	}
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.Bytes())
+	}
+	var packages []goPackage
+	dec := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatalf("decode go list: %v", err)
+		}
+		packages = append(packages, p)
+	}
+}
