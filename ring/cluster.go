@@ -1,0 +1,225 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ring
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// tcpTimeout bounds one push/pull, and so how long Join can take.
+	tcpTimeout = 5 * time.Second
+	// reclaimTime is how long a dead member's name stays bound to its old address.
+	// memberlist's default is for ever; one second only steadies a flapping link.
+	reclaimTime = time.Second
+	// setStateTimeout bounds the wait until a new state is on the wire; gossip
+	// takes well below a second.
+	setStateTimeout = 5 * time.Second
+)
+
+var errLeft = errors.New("this member has left for good; start it on an empty data directory to join again")
+
+// Cluster is this node's membership: it gossips, remembers, and publishes a
+// View. All methods are safe for concurrent use.
+type Cluster struct {
+	cfg     Config
+	peers   []peer
+	logger  *slog.Logger
+	metrics *clusterMetrics
+	quiet   *quiet
+	list    *memberlist.Memberlist
+	addr    string
+	view    atomic.Pointer[View]
+
+	// announce serialises changes of our own state and leaving.
+	announce sync.Mutex
+	stopped  bool // guarded by announce
+
+	// mu guards what follows. It is never held while memberlist is called, because
+	// memberlist calls our delegates, which take it, under its own lock.
+	mu       sync.Mutex
+	history  *history
+	self     Member
+	watching time.Time // up and in the majority since; see history.forget
+	minority time.Time // not in the majority since; zero while in it
+	dirty    bool      // the file of last-known members is behind
+	// contested is set when others still know our name at another address.
+	contested bool
+}
+
+// NewCluster binds the gossip port and starts to answer on it; it contacts
+// nobody before Join. The member is JOINING. Errors name the cause and the
+// remedy.
+func NewCluster(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Cluster, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	c := &Cluster{cfg: cfg, logger: logger, quiet: newQuiet(cfg.Now), metrics: newClusterMetrics(reg)}
+	for _, text := range cfg.Peers {
+		p, err := parsePeer(text)
+		if err != nil {
+			return nil, err
+		}
+		c.peers = append(c.peers, p)
+	}
+	known, err := c.loadHistory()
+	if err != nil {
+		return nil, err
+	}
+	l, err := listen(cfg, c.gossipLogger())
+	if err != nil {
+		return nil, err
+	}
+	if err := c.start(l, known); err != nil {
+		return nil, errors.Join(err, l.transport.Shutdown())
+	}
+	return c, nil
+}
+
+// start brings this member to life at the address of l.
+func (c *Cluster) start(l listener, known []record) error {
+	c.addr = l.addr()
+	c.self = Member{
+		Name: c.cfg.Identity.Name, Zone: c.cfg.Zone, State: Joining, Generation: c.cfg.Identity.Generation,
+		InternalAddr: reachable(c.cfg.InternalAddr, l.ip), HTTPAddr: reachable(c.cfg.HTTPAddr, l.ip),
+	}
+	if _, err := (meta{c.self, c.cfg.Settings}).encode(); err != nil {
+		return err
+	}
+	now := c.now()
+	c.watching = now
+	c.history = newHistory(record{Member: c.self, GossipAddr: c.addr, LastSeen: now}, known)
+	c.publish()
+	list, err := memberlist.Create(c.memberlistConfig(l))
+	if err != nil {
+		return fmt.Errorf("start gossip: %w", err)
+	}
+	c.list = list
+	return nil
+}
+
+func (c *Cluster) memberlistConfig(l listener) *memberlist.Config {
+	m := memberlist.DefaultLANConfig()
+	m.Name = c.cfg.Identity.Name
+	m.Transport = l.transport
+	m.BindAddr, m.BindPort = l.bindIP, l.bindPort
+	m.AdvertiseAddr, m.AdvertisePort = l.ip.String(), l.port
+	m.Label = c.cfg.Label
+	m.SecretKey = c.cfg.Key
+	m.TCPTimeout = tcpTimeout
+	m.DeadNodeReclaimTime = reclaimTime
+	m.Logger = c.gossipLogger()
+	d := (*delegate)(c)
+	m.Delegate, m.Events, m.Merge, m.Alive, m.Conflict = d, d, d, d, d
+	if c.cfg.tune != nil {
+		c.cfg.tune(m)
+	}
+	return m
+}
+
+func (c *Cluster) loadHistory() ([]record, error) {
+	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create cluster directory: %w", err)
+	}
+	known, damage, err := loadHistory(c.historyPath())
+	if err != nil {
+		return nil, err
+	}
+	if damage != nil {
+		c.logger.Error("last-known members set aside; they are found again through the seeds", "file", c.historyPath()+".damaged", "err", damage)
+	}
+	for i, r := range known {
+		known[i] = r.clampTo(c.now())
+	}
+	return known, nil
+}
+
+func (c *Cluster) historyPath() string { return filepath.Join(c.cfg.Dir, historyFileName) }
+
+// View returns the current snapshot; never nil.
+func (c *Cluster) View() *View { return c.view.Load() }
+
+// Addr returns the gossip address that other members use.
+func (c *Cluster) Addr() string { return c.addr }
+
+func (c *Cluster) now() time.Time { return timestamp(c.cfg.Now()) }
+
+// SetState tells the other members our new state, and returns when it is on the
+// wire. LEFT is final: it gives up our slots at once, and no other state follows.
+// After an error from gossip the state is set, but the others may learn it late.
+func (c *Cluster) SetState(state State) error {
+	c.announce.Lock()
+	defer c.announce.Unlock()
+	return c.setState(state, setStateTimeout)
+}
+
+func (c *Cluster) setState(state State, timeout time.Duration) error {
+	if c.stopped {
+		return errors.New("set member state: the member has left the cluster")
+	}
+	c.mu.Lock()
+	if c.self.State == Left && state != Left {
+		c.mu.Unlock()
+		return errLeft
+	}
+	c.self.State = state
+	c.mu.Unlock()
+	// Our own meta comes back through NotifyUpdate, which publishes it.
+	if err := c.list.UpdateNode(timeout); err != nil {
+		return fmt.Errorf("gossip state %s: %w", state, err)
+	}
+	c.logger.Info("member state changed", "state", state)
+	return nil
+}
+
+// Leave says goodbye and stops gossip: as LEAVING, which keeps our slots for a
+// restart, unless the state is LEFT already. Call it once, after Run has ended.
+// If the goodbye is not heard within timeout, the others take us for dead, with
+// the same effect a few seconds later.
+func (c *Cluster) Leave(timeout time.Duration) error {
+	c.announce.Lock()
+	defer c.announce.Unlock()
+	if c.stopped {
+		return nil
+	}
+	errState := c.setState(Leaving, timeout)
+	if errors.Is(errState, errLeft) {
+		errState = nil
+	}
+	c.stopped = true
+	errLeave := c.list.Leave(timeout)
+	return errors.Join(errState, errLeave, c.persist(), c.list.Shutdown())
+}
+
+// publish makes the history the current view. The caller holds mu, or is alone.
+func (c *Cluster) publish() {
+	now := c.now()
+	switch majority := c.history.majority(); {
+	case majority && !c.minority.IsZero():
+		c.minority, c.watching = time.Time{}, now
+	case !majority && c.minority.IsZero():
+		c.minority = now
+	}
+	members := c.history.ringMembers()
+	v := &View{Self: c.self.Name, Members: c.history.statuses(now), MinoritySince: c.minority}
+	if old := c.view.Load(); old != nil {
+		v.Ring = old.Ring.with(members)
+	} else {
+		v.Ring = New(members, c.cfg.Settings.RF)
+	}
+	c.view.Store(v)
+	c.metrics.observe(v)
+	c.dirty = true
+}

@@ -1,0 +1,201 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ring
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var testTime = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// randomRecord draws from few values, so that every kind of tie occurs.
+func randomRecord(rng *rand.Rand) record {
+	r := record{
+		Member:   Member{Name: "m", State: State(rng.IntN(4)), Generation: uint64(1 + rng.IntN(2)), Zone: fmt.Sprint(rng.IntN(2))},
+		LastSeen: testTime.Add(time.Duration(rng.IntN(3)) * time.Minute),
+	}
+	if rng.IntN(2) == 0 {
+		r.ForgottenAt = testTime.Add(time.Duration(rng.IntN(4)) * time.Minute)
+	}
+	return r
+}
+
+// Records travel in any order, any number of times and by any path. All members
+// must end with the same one.
+func TestNewestIsAMaximum(t *testing.T) {
+	forSeeds(t, func(t *testing.T, rng *rand.Rand) {
+		for range 2000 {
+			a, b, c := randomRecord(rng), randomRecord(rng), randomRecord(rng)
+			require.Equal(t, a, newest(a, a))
+			require.Equal(t, newest(a, b), newest(b, a))
+			require.Equal(t, newest(newest(a, b), c), newest(a, newest(b, c)))
+		}
+	})
+}
+
+func TestLeftEndsAGeneration(t *testing.T) {
+	forSeeds(t, func(t *testing.T, rng *rand.Rand) {
+		for range 500 {
+			left, other := randomRecord(rng), randomRecord(rng)
+			left.State = Left
+			if other.Generation <= left.Generation {
+				require.Equal(t, Left, newest(left, other).State)
+			} else {
+				require.Equal(t, other, newest(left, other))
+			}
+		}
+	})
+}
+
+// Two members of which each forgets at its own time agree after a push/pull in
+// both directions, whatever each of them saw.
+func TestPushPullMakesHistoriesAgreeAboutTheDead(t *testing.T) {
+	forSeeds(t, func(t *testing.T, rng *rand.Rand) {
+		now := testTime.Add(time.Hour)
+		keep := now.Add(-24 * time.Hour)
+		random := func(self string) *history {
+			var known []record
+			for i := range 6 {
+				if r := randomRecord(rng); rng.IntN(3) > 0 {
+					r.Name = fmt.Sprintf("m%d", i)
+					known = append(known, r)
+				}
+			}
+			return newHistory(record{Member: Member{Name: self}, LastSeen: now}, known)
+		}
+		a, b := random("a"), random("b")
+		for _, pair := range [][2]*history{{a, b}, {b, a}} {
+			pair[0].seen(pair[1].records[pair[1].self])
+		}
+		fromA, fromB := a.snapshot(now), b.snapshot(now)
+		a.merge(fromB, keep, now)
+		b.merge(fromA, keep, now)
+		require.Equal(t, a.snapshot(now), b.snapshot(now))
+		require.Equal(t, New(a.ringMembers(), 3).Version(), New(b.ringMembers(), 3).Version())
+	})
+}
+
+func TestMajority(t *testing.T) {
+	f := func(alive, dead, forgotten, left int, want bool) {
+		t.Helper()
+		h := newHistory(record{Member: Member{Name: "self"}}, nil)
+		for i := range alive - 1 {
+			h.seen(record{Member: Member{Name: fmt.Sprint("alive", i)}})
+		}
+		for i := range dead {
+			name := fmt.Sprint("dead", i)
+			h.records[name] = record{Member: Member{Name: name}}
+		}
+		for i := range forgotten {
+			name := fmt.Sprint("forgotten", i)
+			h.records[name] = record{Member: Member{Name: name}, ForgottenAt: testTime}
+		}
+		for i := range left {
+			name := fmt.Sprint("left", i)
+			h.records[name] = record{Member: Member{Name: name, State: Left}}
+		}
+		require.Equal(t, want, h.majority())
+	}
+	f(1, 0, 0, 0, true)
+	f(1, 1, 0, 0, false) // Of two, none may forget the other.
+	f(2, 1, 0, 0, true)
+	f(1, 2, 0, 0, false)
+	f(2, 2, 0, 0, false)
+	f(3, 2, 0, 0, true)
+	f(1, 0, 5, 0, true)
+	f(1, 0, 0, 5, true)
+}
+
+func TestMergeIsBounded(t *testing.T) {
+	h := newHistory(record{Member: Member{Name: "self"}}, nil)
+	var flood []record
+	for i := range recordsMax + 10 {
+		flood = append(flood, record{Member: Member{Name: fmt.Sprint("m", i)}, LastSeen: testTime})
+	}
+	require.Equal(t, 11, h.merge(flood, time.Time{}, testTime))
+	require.Len(t, h.records, recordsMax)
+	// What is known can still be updated, and who really is alive is always known.
+	flood[0].State = Left
+	require.Zero(t, h.merge(flood[:1], time.Time{}, testTime))
+	h.seen(record{Member: Member{Name: "real"}})
+	require.Equal(t, Left, h.records["m0"].State)
+	require.Len(t, h.snapshot(testTime), recordsMax+1)
+	data, err := encodeHistory(h.snapshot(testTime))
+	require.NoError(t, err)
+	_, err = decodeHistory(data)
+	require.NoError(t, err)
+}
+
+func TestHistoryOfTheLongestNamesFits(t *testing.T) {
+	long := record{
+		Member: Member{
+			Zone: strings.Repeat("\x01", zoneBytesMax), Generation: 1<<64 - 1,
+			InternalAddr: strings.Repeat("<", addrBytesMax), HTTPAddr: strings.Repeat("<", addrBytesMax),
+		},
+		LastSeen: testTime, ForgottenAt: testTime,
+	}
+	var records []record
+	for i := range recordsMax {
+		long.Name = fmt.Sprintf("%0*d", memberNameBytesMax, i)
+		records = append(records, long)
+	}
+	data, err := encodeHistory(records)
+	require.NoError(t, err)
+	got, err := decodeHistory(data)
+	require.NoError(t, err, "%d bytes", len(data))
+	require.Equal(t, records, got)
+}
+
+func TestDecodeHistoryRefuses(t *testing.T) {
+	f := func(data, want string) {
+		t.Helper()
+		_, err := decodeHistory([]byte(data))
+		require.ErrorContains(t, err, want)
+	}
+	f(``, "unexpected end")
+	f(`{"version":2,"members":[]}`, "version 2 is not 1")
+	f(`{"version":1,"members":[{"name":"../x"}]}`, "not usable")
+	f(`{"version":1,"members":[{"name":"a","state":"GONE"}]}`, `unknown member state "GONE"`)
+	f(`{"version":1,"members":[{"name":"a","zone":"`+strings.Repeat("z", 65)+`"}]}`, "longer than 64")
+	f(`{"version":1,"members":[{"name":"a","gossipAddr":"`+strings.Repeat("z", 181)+`"}]}`, "longer than 180")
+	f(`{"version":1,"members":[`+strings.Repeat(`{"name":"a"},`, recordsMax)+`{"name":"a"}]}`, "513 members")
+	f(strings.Repeat(" ", historyBytesMax+1), "more than")
+}
+
+// The sample in testdata is what docs/format/members.md describes.
+func TestHistoryFileSample(t *testing.T) {
+	records, damage, err := loadHistory("testdata/members.json")
+	require.NoError(t, err)
+	require.NoError(t, damage)
+	require.Len(t, records, 2)
+	require.Equal(t, Leaving, records[0].State)
+	require.False(t, records[0].forgotten())
+	require.Equal(t, "10.0.0.3:7946", records[1].GossipAddr)
+	require.True(t, records[1].forgotten())
+}
+
+func TestLoadHistorySetsADamagedFileAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), historyFileName)
+	records, damage, err := loadHistory(path)
+	require.NoError(t, err)
+	require.NoError(t, damage)
+	require.Empty(t, records)
+
+	require.NoError(t, os.WriteFile(path, []byte(`{"version":1,"mem`), 0o600))
+	_, damage, err = loadHistory(path)
+	require.NoError(t, err)
+	require.ErrorContains(t, damage, "decode member history")
+	kept, err := os.ReadFile(path + ".damaged")
+	require.NoError(t, err)
+	require.Equal(t, `{"version":1,"mem`, string(kept))
+	require.NoFileExists(t, path)
+}

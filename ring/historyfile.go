@@ -1,0 +1,87 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ring
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+const (
+	historyFileName = "members.json"
+	historyVersion  = 1
+	// historyBytesMax is ample for recordsMax records of the longest names and addresses.
+	historyBytesMax = 2 << 20
+)
+
+// historyJSON is the form of the member history in the file members.json, and in
+// the push/pull between members; see docs/format/members.md.
+type historyJSON struct {
+	Version int      `json:"version"`
+	Members []record `json:"members"`
+}
+
+// encodeHistory writes at most recordsMax records, because readers take no more.
+func encodeHistory(records []record) ([]byte, error) {
+	records = records[:min(len(records), recordsMax)]
+	data, err := json.Marshal(historyJSON{Version: historyVersion, Members: records})
+	if err != nil {
+		return nil, fmt.Errorf("encode member history: %w", err)
+	}
+	return data, nil
+}
+
+// decodeHistory believes nothing: sizes are bounded and every record is checked.
+func decodeHistory(data []byte) ([]record, error) {
+	if len(data) > historyBytesMax {
+		return nil, fmt.Errorf("decode member history: %d bytes are more than %d", len(data), historyBytesMax)
+	}
+	var h historyJSON
+	if err := json.Unmarshal(data, &h); err != nil {
+		return nil, fmt.Errorf("decode member history: %w", err)
+	}
+	if h.Version != historyVersion {
+		return nil, fmt.Errorf("decode member history: version %d is not %d", h.Version, historyVersion)
+	}
+	if len(h.Members) > recordsMax {
+		return nil, fmt.Errorf("decode member history: %d members are more than %d", len(h.Members), recordsMax)
+	}
+	for _, r := range h.Members {
+		if err := r.validate(); err != nil {
+			return nil, fmt.Errorf("decode member history: %w", err)
+		}
+		if len(r.GossipAddr) > addrBytesMax {
+			return nil, fmt.Errorf("decode member history: gossip address of %q is longer than %d bytes", r.Name, addrBytesMax)
+		}
+	}
+	return h.Members, nil
+}
+
+// loadHistory returns the last-known members; none if there is no file. A file
+// that cannot be understood is set aside and reported: the members are found
+// again through the seeds, so it is no reason not to start.
+func loadHistory(path string) (records []record, damage error, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read last-known members: %w", err)
+	}
+	if records, damage = decodeHistory(data); damage == nil {
+		return records, nil, nil
+	}
+	if err := os.Rename(path, path+".damaged"); err != nil {
+		return nil, nil, fmt.Errorf("set aside last-known members: %w", err)
+	}
+	return nil, damage, nil
+}
+
+// timestamp returns a time as it survives a round trip through JSON, so that two
+// members compare the same values.
+func timestamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,86 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ring
+
+import (
+	"cmp"
+	"time"
+)
+
+// record is what is known of one member, whether it is alive or not. Members
+// exchange records, and the newest wins.
+type record struct {
+	Member
+	// GossipAddr is where the member last gossiped, for the re-join loop.
+	GossipAddr string `json:"gossipAddr"`
+	// LastSeen is when the author of the record last knew the member to be alive.
+	LastSeen time.Time `json:"lastSeen"`
+	// ForgottenAt is when a member was forgotten; zero if it was not.
+	ForgottenAt time.Time `json:"forgottenAt,omitzero"`
+}
+
+func (r record) forgotten() bool { return !r.ForgottenAt.IsZero() }
+
+func (r record) inRing() bool { return r.State != Left && !r.forgotten() }
+
+// stamp is the age of the news in a record. A forgotten member is news of the
+// time of forgetting: only a later sighting overrules it.
+func (r record) stamp() time.Time {
+	if r.forgotten() {
+		return r.ForgottenAt
+	}
+	return r.LastSeen
+}
+
+// newest returns the record to believe of two about the same member. It is the
+// maximum in a total order, so members that exchange records in any order and
+// number end with the same ones:
+//
+//   - a later data directory goes before an earlier one;
+//   - LEFT is the end of a generation: nothing brings it back;
+//   - then the later news; then the rest, only to be definite.
+func newest(a, b record) record {
+	if compareRecords(a, b) < 0 {
+		return b
+	}
+	return a
+}
+
+func compareRecords(a, b record) int {
+	return cmp.Or(
+		cmp.Compare(a.Generation, b.Generation),
+		compareBool(a.State == Left, b.State == Left),
+		a.stamp().Compare(b.stamp()),
+		compareBool(a.forgotten(), b.forgotten()),
+		a.LastSeen.Compare(b.LastSeen),
+		cmp.Compare(a.State, b.State),
+		cmp.Compare(a.Zone, b.Zone),
+		cmp.Compare(a.InternalAddr, b.InternalAddr),
+		cmp.Compare(a.HTTPAddr, b.HTTPAddr),
+		cmp.Compare(a.GossipAddr, b.GossipAddr),
+	)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
+}
+
+// clampTo returns the record with no time after now. A member whose clock is
+// ahead must not write news that nobody can overrule.
+func (r record) clampTo(now time.Time) record {
+	if r.LastSeen.After(now) {
+		r.LastSeen = now
+	}
+	if r.ForgottenAt.After(now) {
+		r.ForgottenAt = now
+	}
+	return r
+}

@@ -1,0 +1,108 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ring
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// housekeepInterval is how often members are checked for being forgotten, and
+	// how far the file of last-known members may be behind after a crash.
+	housekeepInterval = time.Second
+	// refreshInterval is how often the file is written although nothing happened,
+	// so that the times in it are near the truth.
+	refreshInterval = time.Minute
+)
+
+// Run keeps the cluster whole until ctx ends: it tries to reach members that are
+// missing, forgets those that are dead too long, and keeps the file of last-known
+// members. Call it once.
+func (c *Cluster) Run(ctx context.Context) error {
+	var group errgroup.Group
+	group.Go(func() error {
+		every(ctx, c.cfg.RejoinInterval, func() { c.rejoin(ctx) })
+		return nil
+	})
+	group.Go(func() error {
+		written := c.now()
+		every(ctx, housekeepInterval, func() { written = c.housekeep(written) })
+		return nil
+	})
+	return group.Wait()
+}
+
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}
+
+// housekeep forgets, expires and persists. written is when the file was last
+// written; it returns the new such time.
+func (c *Cluster) housekeep(written time.Time) time.Time {
+	now := c.now()
+	c.mu.Lock()
+	forgotten := c.history.forget(c.cfg.ForgetAfter, c.watching, now)
+	expired := c.history.expire(now.Add(-c.cfg.ForgottenRetention), now)
+	if len(forgotten)+len(expired) > 0 {
+		c.publish()
+	}
+	due := c.dirty || now.Sub(written) >= refreshInterval
+	c.mu.Unlock()
+
+	for _, name := range forgotten {
+		c.metrics.forgets.Inc()
+		c.logger.Warn("member forgotten; its slots moved to others", "member", name, "dead_for_at_least", c.cfg.ForgetAfter)
+	}
+	for _, name := range expired {
+		c.logger.Info("member dropped from the list; nothing needs it any more", "member", name)
+	}
+	if !due {
+		return written
+	}
+	if err := c.persist(); err != nil {
+		if c.quiet.allow("persist") {
+			c.logger.Error("last-known members not written", "err", err)
+		}
+		return written
+	}
+	return now
+}
+
+// persist writes the file of last-known members. It is behind until that works.
+func (c *Cluster) persist() (err error) {
+	c.mu.Lock()
+	records := c.history.snapshot(c.now())
+	c.dirty = false
+	c.mu.Unlock()
+	defer func() {
+		if err == nil {
+			return
+		}
+		c.metrics.writeFailures.Inc()
+		c.mu.Lock()
+		c.dirty = true
+		c.mu.Unlock()
+	}()
+	data, err := encodeHistory(records)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(c.historyPath(), data); err != nil {
+		return fmt.Errorf("write last-known members: %w", err)
+	}
+	return nil
+}
