@@ -1,0 +1,69 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tsdbstore
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of a Store that mean "unavailable": the same request may succeed later.
+var (
+	// ErrNotReady is returned until Replay has opened every tenant.
+	ErrNotReady = errors.New("storage is replaying its write-ahead logs")
+	// ErrReopening is returned while a TSDB whose write log failed is being
+	// reopened. What it acknowledged before is safe; nothing is until it is back.
+	ErrReopening = errors.New("storage is reopening after a failed write")
+	// ErrFlushing is returned while the head of a tenant is being cut.
+	ErrFlushing = errors.New("storage is cutting its head into blocks")
+	// ErrDiskLow is returned while the file system has less free space than
+	// the low-water mark.
+	ErrDiskLow = errors.New("storage is low on disk space")
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("storage is closed")
+)
+
+// TenantLimitError refuses a new tenant on a node that has its full number.
+type TenantLimitError struct {
+	Tenant string
+	Limit  int
+}
+
+func (e *TenantLimitError) Error() string {
+	return fmt.Sprintf("tenant %q refused: this node already has its limit of %d tenants", e.Tenant, e.Limit)
+}
+
+// Rejected tells that a retry cannot change the answer.
+func (*TenantLimitError) Rejected() bool { return true }
+
+// InvalidTenantError refuses a name that is not [A-Za-z0-9_-]{1,64}.
+type InvalidTenantError struct {
+	Tenant string
+}
+
+func (e *InvalidTenantError) Error() string {
+	return fmt.Sprintf("invalid tenant %.80q: want 1 to %d characters of A-Z, a-z, 0-9, '_' and '-'", e.Tenant, tenantNameLenMax)
+}
+
+// Rejected tells that a retry cannot change the answer.
+func (*InvalidTenantError) Rejected() bool { return true }
+
+// tenantNameLenMax keeps a tenant's name well inside a file name.
+const tenantNameLenMax = 64
+
+// validTenant is checked here again although callers do, because the name
+// becomes a path.
+func validTenant(name string) bool {
+	if len(name) == 0 || len(name) > tenantNameLenMax {
+		return false
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}

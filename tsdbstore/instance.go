@@ -1,0 +1,93 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tsdbstore
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/prometheus/prometheus/tsdb"
+)
+
+// instance is one open of a tenant's TSDB. After a failure it is closed and a
+// new instance with a higher generation takes its place.
+type instance struct {
+	db    *tsdb.DB
+	watch *watch
+	// failuresBefore is what the counters said when the open was done: nothing
+	// that failed during replay concerns an acknowledgement.
+	failuresBefore float64
+	// generation tells this open from every other one of the Store; references
+	// to series are good within one generation only.
+	generation uint64
+	// sync is nil when commits are not synced.
+	sync *groupSync
+	// failed is set once, before appends are refused.
+	failed atomic.Bool
+	// wedged is set besides failed when the TSDB panicked in Commit, which
+	// leaves locks held that its close would wait for.
+	wedged atomic.Bool
+	// lastAppend is when the last commit was acknowledged, in Unix ms.
+	lastAppend atomic.Int64
+}
+
+// openInstance opens the TSDB once. It does not retry and repairs nothing that
+// the TSDB does not repair by itself.
+func (t *tenant) openInstance() (*instance, error) {
+	watch := newWatch()
+	db, err := tsdb.Open(t.dir, quiet(t.logger), watch, t.tsdbOptions(), nil)
+	if err != nil {
+		return nil, err
+	}
+	// The TSDB must not cut blocks when it likes: Store.Run does.
+	db.DisableCompactions()
+	inst := &instance{
+		db:             db,
+		watch:          watch,
+		failuresBefore: watch.writesFailed(),
+		generation:     t.store.generations.Add(1),
+	}
+	if err := watch.verify(t.store.cfg.OutOfOrderWindow > 0); err != nil {
+		_ = inst.close() // The error before it matters.
+		return nil, err
+	}
+	if t.store.cfg.WALSync == WALSyncCommit {
+		inst.sync = newGroupSync(filepath.Join(t.dir, "wal"), filepath.Join(t.dir, "wbl"))
+	}
+	inst.lastAppend.Store(lastAppend(db.Head(), t.store.cfg.Now().UnixMilli()))
+	return inst, nil
+}
+
+// lastAppend guesses from the head when a replayed tenant was last heard of, so
+// that restarts do not keep an idle head from being cut.
+func lastAppend(head *tsdb.Head, now int64) int64 {
+	newest := head.MaxTime()
+	if newest == math.MinInt64 || newest > now {
+		return now
+	}
+	return newest
+}
+
+// writesFailed tells whether a write to a log failed since the open. Read after
+// Commit it is exact for that commit: a failure is counted under the lock of
+// the log before the lock is given to the next writer.
+func (i *instance) writesFailed() bool {
+	return i.watch.writesFailed() > i.failuresBefore
+}
+
+// close closes the TSDB. A TSDB that cannot write head chunks panics; that is an
+// error here, and what was acknowledged is in the logs all the same.
+func (i *instance) close() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("close TSDB: panic: %v", r)
+		}
+	}()
+	if err := i.db.Close(); err != nil {
+		return fmt.Errorf("close TSDB: %w", err)
+	}
+	return nil
+}
