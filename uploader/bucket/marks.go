@@ -1,0 +1,135 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+const markVersion = 1
+
+// Marks are the small objects beside a block that change what others may do with it. Each is nil when absent.
+type Marks struct {
+	Deletion     *DeletionMark
+	NoCompact    *NoCompactMark
+	NoDownsample *NoDownsampleMark
+}
+
+// Mark is one of *DeletionMark, *NoCompactMark and *NoDownsampleMark.
+type Mark interface {
+	file() string
+	block() ulid.ULID
+}
+
+// DeletionMark says that a block is to be deleted once the deletion delay has passed. Until then it can be read.
+type DeletionMark struct {
+	ID           ulid.ULID `json:"id"`
+	Version      int       `json:"version"`
+	Details      string    `json:"details,omitempty"`
+	DeletionTime int64     `json:"deletion_time"` // Unix seconds of the marking.
+}
+
+// NoCompactMark keeps a block out of compaction.
+type NoCompactMark struct {
+	ID            ulid.ULID `json:"id"`
+	Version       int       `json:"version"`
+	Details       string    `json:"details,omitempty"`
+	NoCompactTime int64     `json:"no_compact_time"` // Unix seconds.
+	Reason        string    `json:"reason"`          // "manual", "index-size-exceeding", "block-index-out-of-order-chunk"...
+}
+
+// NoDownsampleMark keeps a block out of downsampling.
+type NoDownsampleMark struct {
+	ID               ulid.ULID `json:"id"`
+	Version          int       `json:"version"`
+	Details          string    `json:"details,omitempty"`
+	NoDownsampleTime int64     `json:"no_downsample_time"` // Unix seconds.
+	Reason           string    `json:"reason"`
+}
+
+func (*DeletionMark) file() string     { return deletionMarkFile }
+func (*NoCompactMark) file() string    { return noCompactMarkFile }
+func (*NoDownsampleMark) file() string { return noDownsampMarkFile }
+
+func (m *DeletionMark) block() ulid.ULID     { return m.ID }
+func (m *NoCompactMark) block() ulid.ULID    { return m.ID }
+func (m *NoDownsampleMark) block() ulid.ULID { return m.ID }
+
+// NewDeletionMark returns a mark of the given time.
+func NewDeletionMark(id ulid.ULID, now time.Time, details string) *DeletionMark {
+	return &DeletionMark{ID: id, Version: markVersion, Details: details, DeletionTime: now.Unix()}
+}
+
+// NewNoCompactMark returns a mark of the given time.
+func NewNoCompactMark(id ulid.ULID, now time.Time, reason, details string) *NoCompactMark {
+	return &NoCompactMark{ID: id, Version: markVersion, Details: details, NoCompactTime: now.Unix(), Reason: reason}
+}
+
+// NewNoDownsampleMark returns a mark of the given time.
+func NewNoDownsampleMark(id ulid.ULID, now time.Time, reason, details string) *NoDownsampleMark {
+	return &NoDownsampleMark{ID: id, Version: markVersion, Details: details, NoDownsampleTime: now.Unix(), Reason: reason}
+}
+
+// Mark writes a mark beside its block. An earlier mark of the same kind stays as it is: the delay of a deletion runs from
+// the first one.
+func (b *Blocks) Mark(ctx context.Context, m Mark) error {
+	content, err := encodeJSON(m)
+	if err != nil {
+		return fmt.Errorf("mark block %s: %w", m.block(), err)
+	}
+	k := key(m.block(), m.file())
+	// Not PutIfAbsent: some stores have no conditional writes, and to lose this race costs nothing.
+	exists, err := b.bucket.Exists(ctx, k)
+	if err == nil && !exists {
+		err = b.bucket.Put(ctx, k, bytes.NewReader(content), int64(len(content)))
+	}
+	if err != nil {
+		return fmt.Errorf("mark block %s: %w", m.block(), err)
+	}
+	return nil
+}
+
+// set decodes the content of the mark file rel. A mark that cannot be understood is an error and leaves m as it was.
+func (m *Marks) set(rel string, content []byte) error {
+	decode := func(mark any, version *int) error {
+		if err := json.Unmarshal(content, mark); err != nil {
+			return fmt.Errorf("bad %s: %w", rel, err)
+		}
+		if *version != markVersion {
+			return fmt.Errorf("bad %s: version %d, want %d", rel, *version, markVersion)
+		}
+		return nil
+	}
+	switch rel {
+	case deletionMarkFile:
+		mark := &DeletionMark{}
+		if err := decode(mark, &mark.Version); err != nil {
+			return err
+		}
+		m.Deletion = mark
+	case noCompactMarkFile:
+		mark := &NoCompactMark{}
+		if err := decode(mark, &mark.Version); err != nil {
+			return err
+		}
+		m.NoCompact = mark
+	case noDownsampMarkFile:
+		mark := &NoDownsampleMark{}
+		if err := decode(mark, &mark.Version); err != nil {
+			return err
+		}
+		m.NoDownsample = mark
+	}
+	return nil
+}
+
+func isMark(rel string) bool {
+	return rel == deletionMarkFile || rel == noCompactMarkFile || rel == noDownsampMarkFile
+}

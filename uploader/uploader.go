@@ -1,0 +1,259 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package uploader ships finished blocks of the local TSDBs to the bucket, and tells which of them the bucket holds.
+//
+//	<tenant dir>/<ULID>/meta.json readable          finished: TSDB renames whole blocks into place
+//	        │ not in penstock.shipper.json
+//	        ▼
+//	Bucket.PutBlock                                 idempotent, verified, meta.json last; tried again with backoff
+//	        │ returned without error
+//	        ▼
+//	<tenant dir>/penstock.shipper.json, by rename   recorded: never uploaded again
+//	        │ Config.HeldAfter later
+//	        ▼
+//	Held                                            the local block may go
+//
+// Every step can be cut off and repeated. Nothing here is on the way of a write: with the store down for hours blocks pile
+// up on disk, and drain once it is back.
+package uploader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Bucket is where blocks go.
+type Bucket interface {
+	// PutBlock uploads the block in dir. It returns nil once the whole block is visible and verified, also if it was there
+	// before, and it can be called again after any error.
+	PutBlock(ctx context.Context, dir string, labels map[string]string, source string) error
+}
+
+// Tenant is one local TSDB.
+type Tenant struct {
+	Name string
+	Dir  string // Holds the blocks, and the shipper file.
+}
+
+const (
+	// DefaultInterval is how soon after it was cut a block is seen. Blocks are cut every two hours, so looking is cheap
+	// and nothing is gained by looking more often.
+	DefaultInterval = 30 * time.Second
+	// DefaultHeldAfter is how long a block stays local after its upload, so that every member's list of blocks has it
+	// before any member forgets it. It must be longer than the time for which a list is trusted without being refreshed.
+	DefaultHeldAfter = time.Hour
+	// DefaultAttempts is how often one block is tried in one pass. The next pass tries again, without end.
+	DefaultAttempts = 3
+	// DefaultRetryBackoff is the wait after the first failed attempt; each further one doubles it.
+	DefaultRetryBackoff = time.Second
+	// retryBackoffMax bounds the wait between two attempts; beyond it the next pass is soon enough.
+	retryBackoffMax = 30 * time.Second
+	// failuresInRowMax ends a pass: when several blocks in a row fail all their attempts, it is not the blocks.
+	failuresInRowMax = 3
+
+	labelTenant  = "tenant_id"
+	labelReplica = "receive_replica"
+	source       = "receive"
+)
+
+// Config is what an Uploader needs. The zero value of a duration or count is its default.
+type Config struct {
+	Tenants      func() []Tenant // Called once a pass.
+	Bucket       Bucket
+	Member       string // Name of this member; the external label receive_replica of what it uploads.
+	Interval     time.Duration
+	HeldAfter    time.Duration // Set it to a nanosecond for "at once".
+	Attempts     int
+	RetryBackoff time.Duration
+	Now          func() time.Time
+}
+
+// Uploader ships blocks. Its methods are safe for concurrent use.
+type Uploader struct {
+	cfg     Config
+	logger  *slog.Logger
+	metrics *metrics
+
+	passMu   sync.Mutex // One pass at a time.
+	uploaded atomic.Int64
+
+	mu       sync.Mutex
+	shippers map[string]*shipper // By tenant; a tenant is here once a pass has seen it.
+}
+
+// New returns an Uploader that does nothing until Run or Sync is called. A nil registerer is allowed.
+func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) *Uploader {
+	if cfg.Interval <= 0 {
+		cfg.Interval = DefaultInterval
+	}
+	if cfg.HeldAfter <= 0 {
+		cfg.HeldAfter = DefaultHeldAfter
+	}
+	if cfg.Attempts <= 0 {
+		cfg.Attempts = DefaultAttempts
+	}
+	if cfg.RetryBackoff <= 0 {
+		cfg.RetryBackoff = DefaultRetryBackoff
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Uploader{cfg: cfg, logger: logger, metrics: newMetrics(reg), shippers: map[string]*shipper{}}
+}
+
+// Run looks for finished blocks at once and then every Interval, until ctx is done. What fails is logged, counted and tried
+// again; it returns nil.
+func (u *Uploader) Run(ctx context.Context) error {
+	ticker := time.NewTicker(u.cfg.Interval)
+	defer ticker.Stop()
+	for {
+		if _, err := u.Sync(ctx); err != nil && ctx.Err() == nil {
+			u.logger.Warn("upload of blocks is incomplete and will be tried again", "pending", u.metrics.pendingNow(), "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Sync uploads every finished block that is not recorded yet, the oldest first. It returns what it uploaded, also together
+// with an error; one bad block does not keep the others back.
+func (u *Uploader) Sync(ctx context.Context) ([]ulid.ULID, error) {
+	u.passMu.Lock()
+	defer u.passMu.Unlock()
+	p := pass{Uploader: u}
+	for _, t := range u.cfg.Tenants() {
+		if err := p.tenant(ctx, t); err != nil {
+			p.errs = append(p.errs, fmt.Errorf("tenant %s: %w", t.Name, err))
+		}
+	}
+	u.metrics.setPending(p.pending)
+	err := errors.Join(p.errs...)
+	if err == nil && ctx.Err() == nil {
+		u.metrics.lastSuccess.Set(float64(u.cfg.Now().UnixMilli()) / 1000)
+	}
+	return p.uploaded, err
+}
+
+// pass is the state of one Sync.
+type pass struct {
+	*Uploader
+	uploaded      []ulid.ULID
+	pending       int
+	failuresInRow int
+	errs          []error
+}
+
+func (p *pass) tenant(ctx context.Context, t Tenant) error {
+	ship, err := p.shipper(t)
+	if err != nil {
+		return err
+	}
+	blocks, err := finishedBlocks(t.Dir)
+	if err != nil {
+		return err
+	}
+	ship.prune(blocks, p.cfg.Now())
+	for _, id := range blocks {
+		if ship.has(id) {
+			continue
+		}
+		if ctx.Err() != nil || p.failuresInRow >= failuresInRowMax {
+			p.pending++
+			continue
+		}
+		if err := p.block(ctx, t, ship, id); err != nil {
+			p.pending++
+			p.failuresInRow++
+			p.errs = append(p.errs, fmt.Errorf("tenant %s: %w", t.Name, err))
+			continue
+		}
+		p.failuresInRow = 0
+		p.uploaded = append(p.uploaded, id)
+	}
+	return ctx.Err()
+}
+
+func (p *pass) block(ctx context.Context, t Tenant, ship *shipper, id ulid.ULID) error {
+	begin := p.cfg.Now()
+	labels := map[string]string{labelTenant: t.Name, labelReplica: p.cfg.Member}
+	if err := p.put(ctx, filepath.Join(t.Dir, id.String()), labels); err != nil {
+		return err
+	}
+	// The bucket holds the block whether or not this succeeds; if not, the next pass finds it there.
+	if err := ship.record(id, p.cfg.Now()); err != nil {
+		return err
+	}
+	p.Uploader.uploaded.Add(1)
+	p.logger.Info("uploaded block", "tenant", t.Name, "block", id, "duration", p.cfg.Now().Sub(begin))
+	return nil
+}
+
+// put uploads with the configured number of attempts.
+func (u *Uploader) put(ctx context.Context, dir string, labels map[string]string) error {
+	backoff := u.cfg.RetryBackoff
+	for attempt := 1; ; attempt++ {
+		u.metrics.uploads.Inc()
+		err := u.cfg.Bucket.PutBlock(ctx, dir, labels, source)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		u.metrics.failures.Inc()
+		if attempt >= u.cfg.Attempts {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, retryBackoffMax)
+	}
+}
+
+// Held says whether a local block may be deleted: it was verified in the bucket at least HeldAfter ago. It is false for
+// tenants that no pass has seen yet, and never blocks on the bucket.
+func (u *Uploader) Held(tenant string, id ulid.ULID) bool {
+	u.mu.Lock()
+	ship := u.shippers[tenant]
+	u.mu.Unlock()
+	return ship != nil && ship.heldSince(id, u.cfg.Now().Add(-u.cfg.HeldAfter))
+}
+
+// Uploaded returns the number of blocks that were uploaded since New.
+func (u *Uploader) Uploaded() int { return int(u.uploaded.Load()) }
+
+func (u *Uploader) shipper(t Tenant) (*shipper, error) {
+	u.mu.Lock()
+	ship := u.shippers[t.Name]
+	u.mu.Unlock()
+	if ship != nil && ship.dir == t.Dir {
+		return ship, nil
+	}
+	ship, err := loadShipper(t.Dir, u.logger)
+	if err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	u.shippers[t.Name] = ship
+	u.mu.Unlock()
+	return ship, nil
+}
