@@ -1,0 +1,205 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package blockstore answers queries from the blocks in the bucket.
+//
+//	Run: every SyncInterval             Querier(tenant, mint, maxt)
+//	bucket.Blocks.Metas                       │ takes the current view, once
+//	        │ marks, duplicates, tenants      ▼
+//	        ▼                            candidates: the tenant's blocks in the range
+//	      view, immutable ─────────────►      │ Select: narrowed by hints and by external labels
+//	                                          ▼
+//	                                     cache: local copies of whole blocks, bounded, leased while queried
+//	                                          │ downloaded when missing, once for all who wait
+//	                                          ▼
+//	                                     tsdb block queriers, external labels added, merged: each sample once
+//
+// Blocks of several members that hold copies of the same series are merged without loss. A block that is needed and cannot
+// be had is an error that names it: an answer is never short without saying so.
+package blockstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/penstock-io/penstock/uploader/bucket"
+)
+
+const (
+	// DefaultSyncInterval is how often the bucket is listed: one request for every thousand objects.
+	DefaultSyncInterval = 3 * time.Minute
+	// DefaultMaxStale is for how long a listing is trusted when the bucket cannot be listed again. Queries fail
+	// beyond it. It must be shorter than the time that members keep a block after its upload, or else a block might be in
+	// no member's TSDB and not yet in this list.
+	DefaultMaxStale = 45 * time.Minute
+	// DefaultMaxBytes holds a few hundred 2h blocks of 100k series.
+	DefaultMaxBytes = 10 << 30
+	// DefaultTenant is the tenant of blocks that have none; it is Thanos' name for it.
+	DefaultTenant = "default-tenant"
+
+	// FlagMaxBytes is the flag that sets Config.MaxBytes. Errors name it.
+	FlagMaxBytes = "query.block-cache-bytes"
+)
+
+var errNotListed = errors.New("the bucket was not listed yet")
+
+// Config is what a Store needs. Zero values are defaults, except for Blocks and Dir.
+type Config struct {
+	Blocks        *bucket.Blocks
+	Dir           string // For the local copies; nothing else may be in it. It is created.
+	MaxBytes      int64  // Bound of Dir, and so of the blocks that one query can need.
+	DefaultTenant string
+	SyncInterval  time.Duration
+	MaxStale      time.Duration
+	// MergeSeries and MergeChunks merge copies of one series. The default of the first takes either copy where two have a
+	// sample of the same time; whoever has a rule for copies that differ gives it here. The default of the second merges
+	// chunks that overlap by MergeSeries, and passes on the others as they are.
+	MergeSeries storage.VerticalSeriesMergeFunc
+	MergeChunks storage.VerticalChunkSeriesMergeFunc
+	Now         func() time.Time
+}
+
+// Store answers queries from the bucket. Its methods are safe for concurrent use.
+type Store struct {
+	cfg     Config
+	logger  *slog.Logger
+	metrics *metrics
+	cache   *cache
+
+	syncMu  sync.Mutex // One listing at a time.
+	view    atomic.Pointer[view]
+	lastErr atomic.Pointer[error] // Of the last listing; nil when it succeeded.
+}
+
+// New opens the local copies that a former process left in Dir. Nothing can be queried before the first Sync.
+func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, error) {
+	if cfg.MaxBytes <= 0 {
+		cfg.MaxBytes = DefaultMaxBytes
+	}
+	if cfg.DefaultTenant == "" {
+		cfg.DefaultTenant = DefaultTenant
+	}
+	if cfg.SyncInterval <= 0 {
+		cfg.SyncInterval = DefaultSyncInterval
+	}
+	if cfg.MaxStale <= 0 {
+		cfg.MaxStale = DefaultMaxStale
+	}
+	if cfg.MergeSeries == nil {
+		cfg.MergeSeries = storage.ChainedSeriesMerge
+	}
+	if cfg.MergeChunks == nil {
+		cfg.MergeChunks = storage.NewCompactingChunkSeriesMerger(cfg.MergeSeries)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	m := newMetrics(reg)
+	c, err := newCache(cacheConfig{dir: cfg.Dir, maxBytes: cfg.MaxBytes, fetch: cfg.Blocks.Download}, logger, m)
+	if err != nil {
+		return nil, fmt.Errorf("open block store: %w", err)
+	}
+	return &Store{cfg: cfg, logger: logger, metrics: m, cache: c}, nil
+}
+
+// Run lists the bucket at once and then every SyncInterval, until ctx is done. A listing that fails is logged and counted,
+// and the blocks of the one before stay; it returns nil.
+func (s *Store) Run(ctx context.Context) error {
+	ticker := time.NewTicker(s.cfg.SyncInterval)
+	defer ticker.Stop()
+	for {
+		if err := s.Sync(ctx); err != nil && ctx.Err() == nil {
+			s.logger.Warn("cannot list the bucket; queries go on with the blocks known", "bucket", s.cfg.Blocks.Name(), "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Sync lists the bucket once.
+func (s *Store) Sync(ctx context.Context) error {
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	begin := s.cfg.Now()
+	listing, err := s.cfg.Blocks.Metas(ctx)
+	s.metrics.syncs.Inc()
+	if err != nil {
+		s.metrics.syncFailures.Inc()
+		s.lastErr.Store(&err)
+		return err
+	}
+	for _, p := range listing.Problems {
+		s.logger.Warn("an object in the bucket cannot be understood and is left out", "err", p)
+	}
+	v := newView(listing, s.cfg.DefaultTenant, begin)
+	s.view.Store(v)
+	s.lastErr.Store(nil)
+	s.cache.retain(v.ids)
+	s.metrics.blocks.Set(float64(len(v.ids)))
+	s.metrics.problems.Set(float64(len(listing.Problems)))
+	s.metrics.lastSync.Set(float64(begin.UnixMilli()) / 1000)
+	return nil
+}
+
+// Len returns the number of blocks that queries can see.
+func (s *Store) Len() int {
+	if v := s.view.Load(); v != nil {
+		return len(v.ids)
+	}
+	return 0
+}
+
+// Synced says whether the bucket was listed at least once.
+func (s *Store) Synced() bool { return s.view.Load() != nil }
+
+// Querier returns a querier over the tenant's blocks in [mint, maxt], in ms. Blocks are fetched when it is asked, under the
+// context of the asking. It fails when the list of blocks is missing or too old to be trusted.
+func (s *Store) Querier(tenant string, mint, maxt int64) (storage.Querier, error) {
+	l, err := s.lease(tenant, mint, maxt)
+	if err != nil {
+		return nil, err
+	}
+	return newQuerier(l), nil
+}
+
+// ChunkQuerier is Querier for chunks.
+func (s *Store) ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error) {
+	l, err := s.lease(tenant, mint, maxt)
+	if err != nil {
+		return nil, err
+	}
+	return newChunkQuerier(l), nil
+}
+
+func (s *Store) lease(tenant string, mint, maxt int64) (*leases, error) {
+	v := s.view.Load()
+	cause := errNotListed
+	if p := s.lastErr.Load(); p != nil {
+		cause = *p
+	}
+	if v == nil {
+		return nil, fmt.Errorf("the blocks of %s are not known yet: %w", s.cfg.Blocks.Name(), cause)
+	}
+	if age := s.cfg.Now().Sub(v.listed); age > s.cfg.MaxStale {
+		return nil, fmt.Errorf("the list of blocks of %s is %s old, more than %s, and may be incomplete: %w",
+			s.cfg.Blocks.Name(), age.Truncate(time.Second), s.cfg.MaxStale, cause)
+	}
+	return &leases{store: s, mint: mint, maxt: maxt, candidates: v.overlapping(tenant, mint, maxt)}, nil
+}
+
+// Close waits for downloads that are under way and closes all blocks. Queriers must be closed before.
+func (s *Store) Close() error { return s.cache.close() }
