@@ -108,7 +108,7 @@ func TestAuthWithoutAKeyDoesNothing(t *testing.T) {
 	a := NewAuth(nil, "a", prometheus.NewPedanticRegistry())
 	require.Empty(t, headerOf(t, a, "GET", "/"))
 	w := httptest.NewRecorder()
-	a.Middleware(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	a.Middleware(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	require.Equal(t, http.StatusNotFound, w.Code)
 }
 

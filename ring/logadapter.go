@@ -93,8 +93,11 @@ func parseGossipLine(line []byte) (slog.Level, string) {
 		prefix string
 		level  slog.Level
 	}{
-		{"[DEBUG]", slog.LevelDebug}, {"[INFO]", slog.LevelDebug}, {"[WARN]", slog.LevelWarn},
-		{"[ERR]", slog.LevelWarn}, {"[ERROR]", slog.LevelWarn},
+		{"[DEBUG]", slog.LevelDebug},
+		{"[INFO]", slog.LevelDebug},
+		{"[WARN]", slog.LevelWarn},
+		{"[ERR]", slog.LevelWarn},
+		{"[ERROR]", slog.LevelWarn},
 	} {
 		if rest, ok := strings.CutPrefix(text, p.prefix); ok {
 			level, text = p.level, strings.TrimSpace(rest)

@@ -12,7 +12,7 @@ import (
 const (
 	// memberNameBytesMax is longer than any host name part, and short enough for
 	// a name to be a directory, an object label and a header value.
-	memberNameBytesMax = 128
+	memberNameBytesMax = 80
 	// zoneBytesMax and addrBytesMax keep the largest meta below the 512 bytes that
 	// memberlist allows; TestMetaFitsAtTheLimits adds them up.
 	zoneBytesMax = 64
