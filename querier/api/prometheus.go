@@ -1,0 +1,123 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/rules"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/util/features"
+	"github.com/prometheus/prometheus/util/notifications"
+	v1 "github.com/prometheus/prometheus/web/api/v1"
+)
+
+// Bounds of /api/v1/read for clients outside of the cluster: Prometheus' defaults.
+const (
+	readSamplesMax    = 50_000_000 // In an answer that is not streamed.
+	readsMax          = 10         // At once.
+	readFrameBytesMax = 1 << 20
+)
+
+// newPrometheusAPI calls NewAPI, whose parameters change with nearly every release of Prometheus, and nothing
+// else in the project does. Everything below serves that call.
+func newPrometheusAPI(cfg Config, logger *slog.Logger, reg prometheus.Registerer) *v1.API {
+	return v1.NewAPI(
+		cfg.Engine,
+		cfg.Queryable,
+		nil, nil, // Appenders: remote write has its own handler.
+		cfg.Exemplars,
+		func(context.Context) v1.ScrapePoolsRetriever { return nothing{} },
+		func(context.Context) v1.TargetRetriever { return nothing{} },
+		func(context.Context) v1.AlertmanagerRetriever { return nothing{} },
+		func() config.Config { return config.Config{} },
+		cfg.Flags,
+		v1.GlobalURLOptions{},
+		func(f http.HandlerFunc) http.HandlerFunc { return f }, // Readiness was asked before.
+		noAdmin{}, "",
+		false,    // No admin API.
+		false, 0, // No search.
+		logger,
+		func(context.Context) v1.RulesRetriever { return nothing{} },
+		readSamplesMax, readsMax, readFrameBytesMax,
+		false, // Not an agent.
+		cfg.CORSOrigin,
+		cfg.RuntimeInfo,
+		nil, // Build information: ours stands before it.
+		func() []notifications.Notification { return []notifications.Notification{} },
+		func() (<-chan notifications.Notification, func(), bool) { return nil, nil, false },
+		cfg.Gatherer,
+		reg,
+		nil,        // Statistics as Prometheus renders them.
+		false, nil, // No remote write,
+		false, false, false, // no OTLP,
+		false, // no zero samples for start timestamps,
+		0,     // of which this is the lookback;
+		false, // no type and unit labels,
+		false, // no metadata from writes.
+		errorCode,
+		newFeatures(cfg),
+		v1.OpenAPIOptions{ExternalURL: cfg.ExternalURL, Version: cfg.BuildInfo.Version},
+		cfg.Parser,
+	)
+}
+
+// errorCode makes a 503 of an answer that is incomplete now and may be complete soon. Prometheus takes any
+// error that is tsdb.ErrNotReady for "unavailable", and answers it with 500. (The type of the number is not exported.)
+func errorCode[N any](_ N, err error) (int, bool) {
+	return http.StatusServiceUnavailable, errors.Is(err, tsdb.ErrNotReady)
+}
+
+// newFeatures lists what clients may probe at /features.
+func newFeatures(cfg Config) features.Collector {
+	r := features.NewRegistry()
+	for _, name := range []string{
+		"exclude_alerts", "label_values_match", "openapi_3.1", "openapi_3.2",
+		"query_stats", "query_warnings", "time_range_labels", "time_range_series",
+	} {
+		r.Enable(features.API, name)
+	}
+	r.Enable(features.API, "remote_write_receiver")
+	for _, name := range []string{"admin", "lifecycle", "otlp_write_receiver", "search"} {
+		r.Set(features.API, name, false)
+	}
+	cfg.Parser.RegisterFeatures(r)
+	return r
+}
+
+// nothing retrieves what a Prometheus has and we have not.
+type nothing struct{}
+
+func (nothing) ScrapePools() []string                       { return []string{} }
+func (nothing) TargetsActive() map[string][]*scrape.Target  { return nil }
+func (nothing) TargetsDropped() map[string][]*scrape.Target { return nil }
+func (nothing) TargetsDroppedCounts() map[string]int        { return map[string]int{} }
+func (nothing) Alertmanagers() []*url.URL                   { return nil }
+func (nothing) DroppedAlertmanagers() []*url.URL            { return nil }
+func (nothing) RuleGroups() []*rules.Group                  { return nil }
+func (nothing) AlertingRules() []*rules.AlertingRule        { return nil }
+
+func (nothing) ScrapePoolConfig(string) (*config.ScrapeConfig, error) {
+	return nil, errors.New("this process scrapes nothing")
+}
+
+// noAdmin stands where a Prometheus has its one TSDB. The admin API is off, and what reads from it has handlers of ours.
+type noAdmin struct{}
+
+var errNoAdmin = errors.New("there is no single TSDB")
+
+func (noAdmin) CleanTombstones() error                                         { return errNoAdmin }
+func (noAdmin) Delete(context.Context, int64, int64, ...*labels.Matcher) error { return errNoAdmin }
+func (noAdmin) Snapshot(string, bool) error                                    { return errNoAdmin }
+func (noAdmin) Stats(string, int) (*tsdb.Stats, error)                         { return nil, errNoAdmin }
+func (noAdmin) BlockMetas() ([]tsdb.BlockMeta, error)                          { return nil, errNoAdmin }
+func (noAdmin) WALReplayStatus() (tsdb.WALReplayStatus, error)                 { return tsdb.WALReplayStatus{}, nil }

@@ -1,0 +1,157 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/stretchr/testify/require"
+)
+
+// bucketOf is a Blocks over one TSDB that notes what it was asked for.
+type bucketOf struct {
+	*store
+	asked []span
+	late  bool // It fails when read and not when opened.
+}
+
+var errBucket = errors.New("bucket is out of reach")
+
+func (b *bucketOf) Querier(tenant string, mint, maxt int64) (storage.Querier, error) {
+	b.asked = append(b.asked, span{mint, maxt})
+	return b.store.Querier(tenant, mint, maxt)
+}
+
+func (b *bucketOf) ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error) {
+	b.asked = append(b.asked, span{mint, maxt})
+	q, err := b.store.ChunkQuerier(tenant, mint, maxt)
+	if b.late {
+		return lateFailure{q}, err
+	}
+	return q, err
+}
+
+type lateFailure struct{ storage.ChunkQuerier }
+
+func (lateFailure) Select(context.Context, bool, *storage.SelectHints, ...*labels.Matcher) storage.ChunkSeriesSet {
+	return storage.ErrChunkSeriesSet(errBucket)
+}
+
+func clusterWithBucket(t *testing.T, n, rf int) (*cluster, *bucketOf) {
+	b := &bucketOf{store: newStore(t)}
+	return newCluster(t, n, rf, func(cfg *Config) { cfg.Blocks = b }), b
+}
+
+// TestBucketIsAskedForWhatIsOlder than the latest local start of all members, and for no more.
+func TestBucketIsAskedForWhatIsOlder(t *testing.T) {
+	c, b := clusterWithBucket(t, 3, 3)
+	samples := floats(0, 100_000, 1000, func(i int64) float64 { return float64(i) })
+	for i, start := range []int64{40_000, 50_000, 30_000} {
+		c.stores[i].start = start
+		c.stores[i].write(t, lset("a"), samples[start/1000:]...)
+	}
+	b.write(t, lset("a"), samples[:60]...) // It overlaps, which is harmless.
+	b.write(t, lset("old"), samples[:10]...)
+
+	a := c.query(t, tenantCtx(), 0, 100_000, nil, all())
+	require.NoError(t, a.err)
+	requireSame(t, samples, a.series[lset("a").String()])
+	requireSame(t, samples[:10], a.series[lset("old").String()])
+	require.Equal(t, []span{{0, 49_999}}, b.asked)
+
+	b.asked = nil
+	requireSame(t, samples[50:], c.query(t, tenantCtx(), 50_000, 100_000, nil, all()).series[lset("a").String()])
+	require.Empty(t, b.asked)
+	c.query(t, tenantCtx(), 10_000, 20_000, nil, all())
+	require.Equal(t, []span{{10_000, 20_000}}, b.asked)
+
+	b.asked = nil
+	hints := &storage.SelectHints{End: 100_000, Func: "series"}
+	require.Len(t, c.query(t, tenantCtx(), 0, 100_000, hints, all()).series, 2)
+	require.Equal(t, []span{{0, 49_999}}, b.asked)
+}
+
+// TestBucketIsAskedForAllWhileAMemberIsMissing, because it may have what only that member had.
+func TestBucketIsAskedForAllWhileAMemberIsMissing(t *testing.T) {
+	c, b := clusterWithBucket(t, 3, 3)
+	b.write(t, lset("a"), tsample{t: 90_000, f: 1})
+	c.stop(1)
+	a := c.query(t, tenantCtx(), 10_000, 100_000, nil, all())
+	require.NoError(t, a.err)
+	require.Len(t, a.series, 1)
+	require.Equal(t, []span{{10_000, 100_000}}, b.asked)
+	require.InDelta(t, 1, testutil.ToFloat64(c.Querier.metrics.bucketRequests.WithLabelValues("missing")), 0)
+}
+
+// TestBucketFails: an answer that needs the bucket is incomplete without it, one that does not is not.
+func TestBucketFails(t *testing.T) {
+	for name, fail := range map[string]func(*bucketOf){
+		"when opened": func(b *bucketOf) { b.broken = errBucket },
+		"when read":   func(b *bucketOf) { b.late = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, b := clusterWithBucket(t, 3, 3)
+			for _, s := range c.stores {
+				s.start = 50_000
+				s.write(t, lset("a"), tsample{t: 60_000, f: 1})
+			}
+			fail(b)
+			a := c.query(t, tenantCtx(), 0, 100_000, nil, all())
+			require.ErrorIs(t, a.err, errBucket)
+			require.ErrorIs(t, a.err, tsdb.ErrNotReady)
+			a = c.query(t, WithPartialResponse(tenantCtx(), true), 0, 100_000, nil, all())
+			require.NoError(t, a.err)
+			require.Len(t, a.series, 1)
+			require.Len(t, a.warnings, 1)
+			require.Contains(t, a.warnings[0], "from 1970-01-01T00:00:00Z to 1970-01-01T00:00:49Z")
+
+			require.NoError(t, c.query(t, tenantCtx(), 50_000, 100_000, nil, all()).err)
+			c.stop(1)
+			a = c.query(t, tenantCtx(), 50_000, 100_000, nil, all())
+			require.NoError(t, a.err, "the bucket was only an extra")
+			require.Empty(t, a.warnings)
+		})
+	}
+}
+
+func TestClusterOfOneWithBucket(t *testing.T) {
+	c, b := clusterWithBucket(t, 1, 1)
+	c.stores[0].start = 50_000
+	c.stores[0].write(t, lset("a"), tsample{t: 60_000, f: 1})
+	b.write(t, lset("a"), tsample{t: 10_000, f: 2})
+	a := c.query(t, tenantCtx(), 0, 100_000, nil, all())
+	requireSame(t, []tsample{{t: 10_000, f: 2}, {t: 60_000, f: 1}}, a.series[lset("a").String()])
+	b.asked = nil
+	a = c.query(t, tenantCtx(), 50_000, 100_000, nil, all())
+	requireSame(t, []tsample{{t: 60_000, f: 1}}, a.series[lset("a").String()])
+	require.Empty(t, b.asked)
+}
+
+func TestBucketPart(t *testing.T) {
+	f := func(r span, horizon int64, missing bool, want span, needed bool) {
+		t.Helper()
+		part, got := bucketPart(r, horizon, missing)
+		if want.empty() {
+			require.True(t, part.empty())
+		} else {
+			require.Equal(t, want, part)
+		}
+		require.Equal(t, needed, got)
+	}
+	none := span{1, 0}
+	f(span{0, 100}, 50, false, span{0, 49}, true)
+	f(span{0, 100}, 500, false, span{0, 100}, true)
+	f(span{50, 100}, 50, false, none, false)
+	f(span{50, 100}, 50, true, span{50, 100}, false)
+	f(span{0, 100}, 50, true, span{0, 100}, true)
+	f(span{math.MinInt64, math.MaxInt64}, math.MinInt64, false, none, false)
+	f(span{math.MinInt64, math.MaxInt64}, math.MaxInt64, false, span{math.MinInt64, math.MaxInt64 - 1}, true)
+}

@@ -1,0 +1,93 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/tsdb"
+)
+
+// IncompleteError says that too many members are missing to give an answer in
+// which every acknowledged sample is. Asked again later the query may succeed.
+//
+// It is tsdb.ErrNotReady to errors.Is, which Prometheus' API reports as
+// "unavailable".
+type IncompleteError struct {
+	Missing    []Missing
+	Known      int // Members known, the missing ones included.
+	RF         int
+	Mint, Maxt int64 // What was asked for, milliseconds, both inclusive.
+}
+
+// Error names the members, what would be enough and what to do.
+func (e *IncompleteError) Error() string {
+	return e.describe() + "; retry when they are back, or accept gaps with partial_response=true"
+}
+
+// Is makes the error tsdb.ErrNotReady.
+func (e *IncompleteError) Is(target error) bool { return target == tsdb.ErrNotReady } //nolint:errorlint // Is must compare.
+
+// warning is the same thing as an annotation of an answer that was given nevertheless.
+func (e *IncompleteError) warning() error {
+	return errors.New("partial response: " + e.describe())
+}
+
+func (e *IncompleteError) describe() string {
+	if len(e.Missing) == 0 {
+		return fmt.Sprintf("samples %s may be lacking: this member knows %d of at least %d members (replication factor %d)",
+			describeRange(e.Mint, e.Maxt), e.Known, quorum(e.RF), e.RF)
+	}
+	names := make([]string, len(e.Missing))
+	for i, m := range e.Missing {
+		names[i] = m.Name + " (" + m.Reason + ")"
+	}
+	return fmt.Sprintf("samples %s may be lacking: %d of %d members are missing: %s (replication factor %d allows %d)",
+		describeRange(e.Mint, e.Maxt), len(e.Missing), e.Known, strings.Join(names, ", "), e.RF, e.RF-quorum(e.RF))
+}
+
+// bucketError is an answer that lacks the blocks of the bucket.
+type bucketError struct {
+	err        error
+	mint, maxt int64
+}
+
+func (e *bucketError) Error() string {
+	return fmt.Sprintf("samples %s may be lacking: read blocks from the bucket: %v", describeRange(e.mint, e.maxt), e.err)
+}
+
+func (e *bucketError) Unwrap() error { return e.err }
+
+// Is makes the error tsdb.ErrNotReady: the members are well, the bucket is not, and a retry may help.
+func (*bucketError) Is(target error) bool { return target == tsdb.ErrNotReady } //nolint:errorlint // Is must compare.
+
+func (e *bucketError) warning() error { return errors.New("partial response: " + e.Error()) }
+
+// tooLargeError is an answer of a peer beyond Config.MaxPeerBytes. It ends the query: counting
+// the peer as missing instead would turn a query that is too big into one that is wrong.
+type tooLargeError struct {
+	member string
+	limit  int64
+}
+
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("the answer of member %s exceeds %d bytes, the most that a query may read from one member; ask for fewer series or a shorter range", e.member, e.limit)
+}
+
+// describeRange puts a time range into words. Clients that give no bounds get the
+// API's extremes, whose years mean nothing to a reader.
+func describeRange(mint, maxt int64) string {
+	const year1, year9999 = -62135596800000, 253402300799999
+	from, to := "the beginning", "now"
+	if mint > year1 {
+		from = time.UnixMilli(mint).UTC().Format(time.RFC3339)
+	}
+	if maxt < year9999 {
+		to = time.UnixMilli(maxt).UTC().Format(time.RFC3339)
+	}
+	return "from " + from + " to " + to
+}

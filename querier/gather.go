@@ -1,0 +1,139 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"context"
+	"errors"
+	"math"
+)
+
+// span is a closed time range in milliseconds.
+type span struct{ mint, maxt int64 }
+
+func (s span) empty() bool { return s.mint > s.maxt }
+
+// asker asks one member one question. The local start is since when the member holds all that it was given.
+type asker[T any] func(ctx context.Context, m Member) (answer T, localStart int64, err error)
+
+// gathered is what the members said.
+type gathered[T any] struct {
+	answers []T // In the order of the members, without those missing.
+	missing int
+	// horizon is the latest local start among the answers: what is older may be in the bucket alone.
+	// With no answers at all that is everything.
+	horizon int64
+	lacking *IncompleteError // Nil if the answers are complete.
+}
+
+// outcome is how asking the i-th member went.
+type outcome[T any] struct {
+	i          int
+	answer     T
+	localStart int64
+	err        error
+}
+
+// gather asks every member that can be asked, all at once, and waits for all of them: any two members
+// share some slot, so none of them can be spared. A member that fails is missing. As soon as too many are, the
+// others are called off and the error is an IncompleteError, unless partial allows to go on.
+func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask asker[T]) (gathered[T], error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	score := newScore(ms, r)
+	outcomes := make(chan outcome[T])
+	asked := 0
+	for i, m := range ms.Members {
+		if reason := m.absent(); reason != "" {
+			score.lose(i, reason)
+			continue
+		}
+		asked++
+		go func() {
+			answer, localStart, err := ask(ctx, m)
+			outcomes <- outcome[T]{i, answer, localStart, err}
+		}()
+	}
+
+	got := make([]*outcome[T], len(ms.Members))
+	var fatal error
+	for range asked { // To the last one, so that no goroutine outlives the question.
+		o := <-outcomes
+		switch {
+		case o.err == nil:
+			got[o.i] = &o
+			continue
+		case fatal != nil:
+			continue
+		case isFatal(ctx, o.err):
+			fatal = o.err
+		default:
+			score.lose(o.i, o.err.Error())
+			if !partial && !score.complete() {
+				fatal = score.incomplete()
+			}
+		}
+		if fatal != nil {
+			cancel()
+		}
+	}
+	if fatal == nil && !partial && !score.complete() {
+		fatal = score.incomplete()
+	}
+	if fatal != nil {
+		return gathered[T]{}, fatal
+	}
+	return summarise(got, score), nil
+}
+
+func summarise[T any](got []*outcome[T], score *score) gathered[T] {
+	g := gathered[T]{horizon: math.MinInt64}
+	for _, o := range got {
+		if o == nil {
+			g.missing++
+			continue
+		}
+		g.answers = append(g.answers, o.answer)
+		g.horizon = max(g.horizon, o.localStart)
+	}
+	if len(g.answers) == 0 {
+		g.horizon = math.MaxInt64
+	}
+	if !score.complete() {
+		g.lacking = score.incomplete()
+	}
+	return g
+}
+
+// isFatal tells what ends the query from what makes a member missing.
+func isFatal(ctx context.Context, err error) bool {
+	var tooLarge *tooLargeError
+	return ctx.Err() != nil || errors.As(err, &tooLarge) || errors.Is(err, errNoTenant)
+}
+
+// score is who is missing, and why, in one gathering.
+type score struct {
+	ms      Membership
+	span    span
+	lost    []bool
+	reasons []string
+}
+
+func newScore(ms Membership, r span) *score {
+	return &score{ms: ms, span: r, lost: make([]bool, len(ms.Members)), reasons: make([]string, len(ms.Members))}
+}
+
+func (s *score) lose(i int, reason string) { s.lost[i], s.reasons[i] = true, reason }
+
+func (s *score) complete() bool { return complete(s.ms.Members, s.ms.RF, s.lost) }
+
+func (s *score) incomplete() *IncompleteError {
+	e := &IncompleteError{Known: len(s.ms.Members), RF: s.ms.RF, Mint: s.span.mint, Maxt: s.span.maxt}
+	for i, lost := range s.lost {
+		if lost {
+			e.Missing = append(e.Missing, Missing{Name: s.ms.Members[i].Name, Reason: s.reasons[i]})
+		}
+	}
+	return e
+}

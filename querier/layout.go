@@ -1,0 +1,139 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"bytes"
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// piece is one distinct chunk of a series: chunks of several copies with the same bytes are one piece.
+//
+// What follows its meta serves the counter-reset hints of histograms. Such a hint tells how a sample relates to
+// the one before it in the same copy, and is true of the merged series only where that one comes before it
+// there too.
+type piece struct {
+	meta chunks.Meta
+	// before are the pieces that come right before this one in the copies that hold it.
+	before []int
+	// The last timestamp taken from the piece, and whether it held there what was returned.
+	takenT  int64
+	agreed  bool
+	stretch int
+}
+
+// stretch is a run of pieces that overlap in time, [first, last). Stretches are in order and do not overlap.
+type stretch struct {
+	first, last int
+	mint, maxt  int64
+}
+
+func (s stretch) single() bool { return s.last-s.first == 1 }
+
+// layout is how the chunks of a series' copies lie in time. Its slices are used again by the next series.
+type layout struct {
+	pieces    []piece
+	stretches []stretch
+
+	held   []held
+	its    []chunks.Iterator
+	latest []int // The piece last seen of each copy.
+}
+
+// held is one chunk of one copy.
+type held struct {
+	meta  chunks.Meta
+	owner int
+}
+
+// build lays out the chunks of the copies that have samples in trim.
+func (l *layout) build(copies []storage.ChunkSeries, trim span) error {
+	if err := l.read(copies, trim); err != nil {
+		return err
+	}
+	slices.SortStableFunc(l.held, func(a, b held) int {
+		return cmp.Or(cmp.Compare(a.meta.MinTime, b.meta.MinTime), cmp.Compare(a.meta.MaxTime, b.meta.MaxTime))
+	})
+	l.pieces = l.pieces[:0]
+	l.latest = l.latest[:0]
+	for range copies {
+		l.latest = append(l.latest, -1)
+	}
+	for _, h := range l.held {
+		l.place(h)
+	}
+	l.stretches = l.stretches[:0]
+	for i := range l.pieces {
+		m := l.pieces[i].meta
+		if n := len(l.stretches); n > 0 && m.MinTime <= l.stretches[n-1].maxt {
+			l.stretches[n-1].last = i + 1
+			l.stretches[n-1].maxt = max(l.stretches[n-1].maxt, m.MaxTime)
+		} else {
+			l.stretches = append(l.stretches, stretch{first: i, last: i + 1, mint: m.MinTime, maxt: m.MaxTime})
+		}
+		l.pieces[i].stretch = len(l.stretches) - 1
+	}
+	return nil
+}
+
+// read collects the chunks of all copies.
+func (l *layout) read(copies []storage.ChunkSeries, trim span) error {
+	l.held = l.held[:0]
+	for len(l.its) < len(copies) {
+		l.its = append(l.its, nil)
+	}
+	for owner, c := range copies {
+		l.its[owner] = c.Iterator(l.its[owner])
+		for l.its[owner].Next() {
+			m := l.its[owner].At()
+			if m.MaxTime >= trim.mint && m.MinTime <= trim.maxt {
+				l.held = append(l.held, held{m, owner})
+			}
+		}
+		if err := l.its[owner].Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place makes a chunk a piece, or finds the piece that it is.
+func (l *layout) place(h held) {
+	at := -1
+	for i := len(l.pieces) - 1; i >= 0 && sameTimes(l.pieces[i].meta, h.meta); i-- {
+		if sameBytes(l.pieces[i].meta.Chunk, h.meta.Chunk) {
+			at = i
+			break
+		}
+	}
+	if at < 0 {
+		l.pieces = append(l.pieces, piece{meta: h.meta, takenT: math.MinInt64})
+		at = len(l.pieces) - 1
+	}
+	if prev := l.latest[h.owner]; prev >= 0 && isHistogram(h.meta.Chunk) && !slices.Contains(l.pieces[at].before, prev) {
+		l.pieces[at].before = append(l.pieces[at].before, prev)
+	}
+	l.latest[h.owner] = at
+}
+
+func sameTimes(a, b chunks.Meta) bool { return a.MinTime == b.MinTime && a.MaxTime == b.MaxTime }
+
+func sameBytes(a, b chunkenc.Chunk) bool {
+	return a.Encoding() == b.Encoding() && bytes.Equal(a.Bytes(), b.Bytes())
+}
+
+func isHistogram(c chunkenc.Chunk) bool {
+	switch c.Encoding() {
+	case chunkenc.EncXOR, chunkenc.EncXOR2, chunkenc.EncNone:
+		return false
+	default:
+		return true
+	}
+}

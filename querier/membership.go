@@ -1,0 +1,48 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+// Member is what the read path must know of one member of the ring.
+type Member struct {
+	Name string
+	Zone string // Empty is a zone like any other.
+	URL  string // Base of its internal listener: "http://host:port". Not needed of Self.
+
+	Self      bool // This process: asked directly, without HTTP.
+	Alive     bool // Gossip reaches it.
+	Serving   bool // ACTIVE or LEAVING: its data is all there. Not so while it replays or refills.
+	Forgotten bool // Given up by the ring, while data may live on nowhere else.
+}
+
+// absent returns why the member cannot be asked at all, or "".
+func (m Member) absent() string {
+	switch {
+	case m.Forgotten:
+		return "forgotten"
+	case !m.Alive && !m.Self:
+		return "unreachable"
+	case !m.Serving:
+		return "not serving yet"
+	default:
+		return ""
+	}
+}
+
+// Membership is the cluster at one moment: every member that may hold samples
+// nobody else has, the forgotten ones too.
+type Membership struct {
+	Members []Member
+	RF      int // The configured replication factor, however many members there are.
+}
+
+// alone returns whether this process is all there is.
+func (m Membership) alone() bool {
+	return len(m.Members) == 1 && m.Members[0].Self
+}
+
+// Missing names a member without which a query had to be answered, and why.
+type Missing struct {
+	Name   string
+	Reason string
+}

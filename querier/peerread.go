@@ -1,0 +1,131 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/storage/remote"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+)
+
+// read asks a peer for the chunks of all series that match, and reads the answer to
+// its end before it returns. Only then it is known whether the peer counts as present
+// or as missing; a stream merged while it still flows could break after its first series are in the result.
+// The price is memory, bounded by Config.MaxPeerBytes a peer.
+func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.SelectHints, matchers []*labels.Matcher) (storage.ChunkSeriesSet, int64, error) {
+	query, err := remote.ToQuery(r.mint, r.maxt, matchers, hints)
+	if err != nil {
+		return nil, 0, fmt.Errorf("encode query: %w", err)
+	}
+	msg := prompb.ReadRequest{
+		Queries:               []*prompb.Query{query},
+		AcceptedResponseTypes: []prompb.ReadRequest_ResponseType{prompb.ReadRequest_STREAMED_XOR_CHUNKS},
+	}
+	raw, err := msg.Marshal()
+	if err != nil {
+		return nil, 0, fmt.Errorf("encode query: %w", err)
+	}
+	req := request{operation: opRead, path: opRead, contentType: "application/x-protobuf", body: string(snappy.Encode(nil, raw))}
+	if hints != nil && hints.Limit > 0 {
+		req.path += "?" + url.Values{"limit": {strconv.Itoa(hints.Limit)}}.Encode()
+	}
+	var set *bufferedSet
+	start, err := p.ask(ctx, m, req, func(resp *http.Response, body io.Reader) error {
+		set, err = readFrames(body)
+		if err != nil {
+			return err
+		}
+		return checkTrailer(resp, set.frames)
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return set, start, nil
+}
+
+// checkTrailer makes sure that the sender said "this is all", and of as many frames as arrived.
+func checkTrailer(resp *http.Response, frames int) error {
+	said := resp.Trailer.Get(trailerFrames)
+	if said != strconv.Itoa(frames) {
+		return fmt.Errorf("the stream was cut: %d frames arrived, the end says %q", frames, said)
+	}
+	return nil
+}
+
+// readFrames reads a stream of frames, each with one series or the continuation of the one before.
+func readFrames(body io.Reader) (*bufferedSet, error) {
+	reader := remote.NewChunkedReader(body, frameBytesMax, nil)
+	set := &bufferedSet{next: -1}
+	builder := labels.NewScratchBuilder(0)
+	for {
+		var frame prompb.ChunkedReadResponse
+		err := reader.NextProto(&frame)
+		if errors.Is(err, io.EOF) { // An end inside a frame is ErrUnexpectedEOF, or lacks the trailer.
+			return set, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read frame %d: %w", set.frames, err)
+		}
+		set.frames++
+		for _, s := range frame.ChunkedSeries {
+			if err := set.add(s.ToLabels(&builder, nil), s.Chunks); err != nil {
+				return nil, fmt.Errorf("read frame %d: %w", set.frames, err)
+			}
+		}
+	}
+}
+
+// bufferedSet is a peer's answer in memory, a sorted storage.ChunkSeriesSet.
+type bufferedSet struct {
+	series []bufferedSeries
+	frames int
+	next   int
+}
+
+func (s *bufferedSet) add(lset labels.Labels, wire []prompb.Chunk) error {
+	cmp := 1
+	if n := len(s.series); n > 0 {
+		cmp = labels.Compare(lset, s.series[n-1].lset)
+	}
+	switch {
+	case cmp < 0:
+		return fmt.Errorf("series %s is out of order", lset)
+	case cmp > 0:
+		s.series = append(s.series, bufferedSeries{lset: lset, chunks: make([]chunks.Meta, 0, len(wire))})
+	}
+	current := &s.series[len(s.series)-1]
+	for _, c := range wire {
+		meta, err := decodeChunk(c)
+		if err != nil {
+			return fmt.Errorf("series %s: %w", lset, err)
+		}
+		current.chunks = append(current.chunks, meta)
+	}
+	return nil
+}
+
+// decodeChunk refuses what an iterator would read beyond: every encoding starts with a count of two bytes.
+func decodeChunk(c prompb.Chunk) (chunks.Meta, error) {
+	const headerBytes = 3 // Count of samples, and flags of a histogram or the first bits of a float.
+	if len(c.Data) < headerBytes {
+		return chunks.Meta{}, fmt.Errorf("chunk of %d bytes", len(c.Data))
+	}
+	chunk, err := chunkenc.FromData(chunkenc.Encoding(c.Type), c.Data) // #nosec G115 -- unknown encodings are refused.
+	if err != nil {
+		return chunks.Meta{}, err
+	}
+	return chunks.Meta{Chunk: chunk, MinTime: c.MinTimeMs, MaxTime: c.MaxTimeMs}, nil
+}

@@ -1,0 +1,109 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/storage"
+)
+
+const (
+	// DefaultPeerTimeout is longer than a loaded peer needs to look up the postings of an expensive
+	// matcher, and shorter than the engine's default query timeout of two minutes, so that a peer that hangs makes an answer
+	// slow and not void. Gossip notices a dead peer in a few seconds and later queries do not wait for it.
+	DefaultPeerTimeout = 15 * time.Second
+	// DefaultMaxPeerBytes holds the chunks of about 100 million samples, twice what the engine's default
+	// sample limit lets a query touch.
+	DefaultMaxPeerBytes = 256 << 20
+)
+
+// Local is this member's own store of TSDBs, one per tenant. A tenant that it does not know has no series;
+// asking never creates one. It must be safe for concurrent use.
+type Local interface {
+	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
+	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
+	ExemplarQuerier(ctx context.Context, tenant string) (storage.ExemplarQuerier, error)
+	// LocalStart returns since when, in milliseconds, the store holds everything that it was given.
+	LocalStart(tenant string) int64
+	// Ready returns false while TSDBs are being opened, when an answer would be short.
+	Ready() bool
+}
+
+// Blocks is what the bucket holds. It must be safe for concurrent use.
+type Blocks interface {
+	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
+	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
+}
+
+// Config is what a Querier reads from and within which bounds.
+type Config struct {
+	Local  Local
+	Blocks Blocks // Nil without a bucket.
+	// Members returns the cluster as it is now. It is called once a question and must not block. Nil is a cluster of one.
+	Members func() Membership
+	Client  *http.Client // To reach peers; it authenticates. Nil is a plain one.
+	// PartialResponse is whether an incomplete answer is given with a warning instead of refused, for
+	// queries that do not say (see WithPartialResponse).
+	PartialResponse bool
+	PeerTimeout     time.Duration // How long a peer may say nothing before it counts as missing. 0: DefaultPeerTimeout.
+	MaxPeerBytes    int64         // Of one peer's answer to one selector. 0: DefaultMaxPeerBytes.
+}
+
+// Querier answers from the whole cluster: it is a storage.SampleAndChunkQueryable and a storage.ExemplarQueryable.
+// It is safe for concurrent use.
+//
+// The tenant comes from the context of Select and its siblings (see WithTenant).
+type Querier struct {
+	cfg     Config
+	peers   *peers
+	metrics *metrics
+}
+
+var (
+	_ storage.SampleAndChunkQueryable = (*Querier)(nil)
+	_ storage.ExemplarQueryable       = (*Querier)(nil)
+)
+
+// New returns a Querier. It starts nothing. The registerer may be nil.
+func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) *Querier {
+	if cfg.Members == nil {
+		self := Membership{Members: []Member{{Name: "self", Self: true, Alive: true, Serving: true}}, RF: 1}
+		cfg.Members = func() Membership { return self }
+	}
+	if cfg.Client == nil {
+		cfg.Client = &http.Client{}
+	}
+	if cfg.PeerTimeout <= 0 {
+		cfg.PeerTimeout = DefaultPeerTimeout
+	}
+	if cfg.MaxPeerBytes <= 0 {
+		cfg.MaxPeerBytes = DefaultMaxPeerBytes
+	}
+	m := newMetrics(reg)
+	return &Querier{
+		cfg:     cfg,
+		peers:   &peers{client: cfg.Client, silence: cfg.PeerTimeout, maxBytes: cfg.MaxPeerBytes, metrics: m, logger: logger},
+		metrics: m,
+	}
+}
+
+// Querier implements storage.Queryable.
+func (q *Querier) Querier(mint, maxt int64) (storage.Querier, error) {
+	return &sampleQuerier{newSession(q, span{mint, maxt})}, nil
+}
+
+// ChunkQuerier implements storage.ChunkQueryable.
+func (q *Querier) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
+	return &chunkQuerier{newSession(q, span{mint, maxt})}, nil
+}
+
+// ExemplarQuerier implements storage.ExemplarQueryable. The context is that of the selects.
+func (q *Querier) ExemplarQuerier(ctx context.Context) (storage.ExemplarQuerier, error) {
+	return &exemplarQuerier{q: q, ctx: ctx}, nil
+}

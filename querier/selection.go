@@ -1,0 +1,159 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/util/annotations"
+)
+
+// funcSeries is the hint of a select that wants label sets and no samples, as Prometheus' API gives it.
+const funcSeries = "series"
+
+var errLocalNotReady = errors.New("still opening its TSDBs")
+
+// fetch asks the cluster for the series that match and returns them merged.
+func (s *session) fetch(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) (seriesSource, annotations.Annotations, error) {
+	tenant, ok := TenantFrom(ctx)
+	if !ok {
+		return nil, nil, errNoTenant
+	}
+	if hints == nil {
+		hints = &storage.SelectHints{Start: s.span.mint, End: s.span.maxt}
+	}
+	sel := &selection{
+		s: s, tenant: tenant, hints: *hints, matchers: matchers,
+		span: span{max(s.span.mint, hints.Start), min(s.span.maxt, hints.End)},
+	}
+	if hints.Func == funcSeries {
+		return sel.labelSets(ctx)
+	}
+	return sel.copies(ctx)
+}
+
+// selection is one select with what it needs of its session.
+type selection struct {
+	s        *session
+	tenant   string
+	span     span
+	hints    storage.SelectHints
+	matchers []*labels.Matcher
+}
+
+// hintsFor returns hints for a part of the range. The chunks that come back are not cut to it: copies with
+// equal bytes stay equal, and the merged series is cut instead.
+func (sel *selection) hintsFor(part span) *storage.SelectHints {
+	h := sel.hints
+	h.Start, h.End = part.mint, part.maxt
+	h.DisableTrimming = true
+	return &h
+}
+
+// copies asks for chunks.
+func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Annotations, error) {
+	q := sel.s.q
+	ask := func(peerCtx context.Context, m Member) (storage.ChunkSeriesSet, int64, error) {
+		if m.Self {
+			return sel.localCopies(ctx) // Not peerCtx, which ends before the set is read.
+		}
+		return q.peers.read(peerCtx, m, sel.span, sel.hintsFor(sel.span), slices.Clone(sel.matchers))
+	}
+	var bucket bucketAsker[storage.ChunkSeriesSet]
+	if q.cfg.Blocks != nil {
+		bucket = sel.bucketCopies
+	}
+	sets, warnings, err := collect(ctx, q, sel.span, ask, bucket)
+	if err != nil {
+		return nil, nil, err
+	}
+	trim := span{minTime, maxTime}
+	if !sel.hints.DisableTrimming {
+		trim = sel.span
+	}
+	return newCopySet(sets, &mergeEnv{trim: trim, conflicts: q.metrics.conflicts}, sel.hints.Limit), warnings, nil
+}
+
+func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, int64, error) {
+	local := sel.s.q.cfg.Local
+	if !local.Ready() {
+		return nil, 0, errLocalNotReady
+	}
+	cq, err := local.ChunkQuerier(sel.tenant, sel.span.mint, sel.span.maxt)
+	if err != nil {
+		return nil, 0, err
+	}
+	sel.s.onClose(cq.Close)
+	set := cq.Select(ctx, true, sel.hintsFor(sel.span), slices.Clone(sel.matchers)...)
+	// After the querier is open: a block deleted in between is still in the one or already in the other.
+	return set, local.LocalStart(sel.tenant), nil
+}
+
+func (sel *selection) bucketCopies(ctx context.Context, part span) (storage.ChunkSeriesSet, error) {
+	cq, err := sel.s.q.cfg.Blocks.ChunkQuerier(sel.tenant, part.mint, part.maxt)
+	if err != nil {
+		return nil, err
+	}
+	sel.s.onClose(cq.Close)
+	return peek(cq.Select(ctx, true, sel.hintsFor(part), slices.Clone(sel.matchers)...))
+}
+
+// labelSets asks for series without their samples.
+func (sel *selection) labelSets(ctx context.Context) (seriesSource, annotations.Annotations, error) {
+	q := sel.s.q
+	ask := func(peerCtx context.Context, m Member) ([]labels.Labels, int64, error) {
+		if m.Self {
+			return sel.localLabelSets(ctx)
+		}
+		return q.peers.series(peerCtx, m, question{
+			mint: sel.span.mint, maxt: sel.span.maxt, limit: sel.hints.Limit, matchers: [][]*labels.Matcher{sel.matchers},
+		})
+	}
+	var bucket bucketAsker[[]labels.Labels]
+	if q.cfg.Blocks != nil {
+		bucket = func(ctx context.Context, part span) ([]labels.Labels, error) {
+			querier, err := q.cfg.Blocks.Querier(sel.tenant, part.mint, part.maxt)
+			if err != nil {
+				return nil, err
+			}
+			sel.s.onClose(querier.Close)
+			return readLabelSets(querier.Select(ctx, true, sel.hintsFor(part), slices.Clone(sel.matchers)...), sel.hints.Limit)
+		}
+	}
+	lists, warnings, err := collect(ctx, q, sel.span, ask, bucket)
+	if err != nil {
+		return nil, nil, err
+	}
+	return newLabelSet(lists, sel.hints.Limit), warnings, nil
+}
+
+func (sel *selection) localLabelSets(ctx context.Context) ([]labels.Labels, int64, error) {
+	local := sel.s.q.cfg.Local
+	if !local.Ready() {
+		return nil, 0, errLocalNotReady
+	}
+	querier, err := local.Querier(sel.tenant, sel.span.mint, sel.span.maxt)
+	if err != nil {
+		return nil, 0, err
+	}
+	sel.s.onClose(querier.Close)
+	sets, err := readLabelSets(querier.Select(ctx, true, sel.hintsFor(sel.span), slices.Clone(sel.matchers)...), sel.hints.Limit)
+	return sets, local.LocalStart(sel.tenant), err
+}
+
+// readLabelSets reads the labels of a set's series, at most limit of them if that is not 0.
+func readLabelSets(set storage.SeriesSet, limit int) ([]labels.Labels, error) {
+	var out []labels.Labels
+	for set.Next() {
+		out = append(out, set.At().Labels())
+		if limit > 0 && len(out) >= limit {
+			break
+		}
+	}
+	return out, set.Err()
+}
