@@ -1,0 +1,159 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dedup
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/util/annotations"
+)
+
+// groupedSet is a series set with one series for each label set that is left of
+// another set's when the replica labels are dropped. It takes that other set in whole
+// at the first Next, because series that belong together need not be neighbours: a
+// replica label may sort anywhere in a label set.
+type groupedSet struct {
+	inner      storage.SeriesSet
+	names      []string // the replica labels
+	rule       rule
+	mint, maxt int64
+	sorted     bool
+	limit      int    // of groups; 0: none
+	shardIndex uint64 // of shardCount, which is 0 if all are wanted
+	shardCount uint64
+
+	grouped bool
+	groups  []labels.Labels
+	members []member         // those of a group side by side, in order of preference
+	series  []storage.Series // of members
+	next    int              // in members
+	shown   int
+	cur     storage.Series
+}
+
+// member is one replica of a group.
+type member struct {
+	group  int    // before sorting: in groups; then: the group's rank
+	key    string // the values of the replica labels: the order of preference
+	series storage.Series
+}
+
+// Next implements storage.SeriesSet.
+func (s *groupedSet) Next() bool {
+	if !s.grouped {
+		s.grouped = true
+		if !s.collect() {
+			return false
+		}
+		s.order()
+	}
+	if s.next >= len(s.members) || s.limit > 0 && s.shown >= s.limit {
+		return false
+	}
+	first := s.next
+	for s.next++; s.next < len(s.members) && s.members[s.next].group == s.members[first].group; s.next++ {
+	}
+	s.shown++
+	lset, replicas := s.groups[s.members[first].group], s.series[first:s.next]
+	if len(replicas) == 1 {
+		s.cur = &trimmed{lset: lset, inner: replicas[0], mint: s.mint, maxt: s.maxt}
+	} else {
+		s.cur = &stitched{lset: lset, replicas: replicas, rule: s.rule, mint: s.mint, maxt: s.maxt}
+	}
+	return true
+}
+
+// collect reads the inner set and finds out which series belong together. It reports
+// whether that went well.
+func (s *groupedSet) collect() bool {
+	var (
+		byHash = map[uint64][]int{}
+		b      labels.ScratchBuilder
+		lset   labels.Labels // reused
+	)
+	for s.inner.Next() {
+		series := s.inner.At()
+		full := series.Labels()
+		b.Reset()
+		full.Range(func(l labels.Label) {
+			if !slices.Contains(s.names, l.Name) {
+				b.Add(l.Name, l.Value)
+			}
+		})
+		b.Overwrite(&lset)
+		if s.shardCount > 0 && labels.StableHash(lset)%s.shardCount != s.shardIndex {
+			continue
+		}
+		hash := lset.Hash()
+		group := -1
+		for _, g := range byHash[hash] {
+			if labels.Equal(s.groups[g], lset) {
+				group = g
+			}
+		}
+		if group < 0 {
+			group = len(s.groups)
+			s.groups = append(s.groups, b.Labels())
+			byHash[hash] = append(byHash[hash], group)
+		}
+		s.members = append(s.members, member{group: group, key: s.key(full), series: series})
+	}
+	return s.inner.Err() == nil
+}
+
+// key is what the replicas of a group are ordered by. A label that is absent counts as
+// empty and so comes first, like everywhere in Prometheus.
+func (s *groupedSet) key(full labels.Labels) string {
+	if len(s.names) == 1 {
+		return full.Get(s.names[0])
+	}
+	var key []byte
+	for _, name := range s.names {
+		key = append(key, full.Get(name)...)
+		key = append(key, 0)
+	}
+	return string(key)
+}
+
+// order sorts the groups if asked to, and the members by group and preference.
+func (s *groupedSet) order() {
+	if s.sorted {
+		rank := make([]int, len(s.groups)) // group to rank; first the other way round
+		for g := range rank {
+			rank[g] = g
+		}
+		slices.SortFunc(rank, func(a, b int) int { return labels.Compare(s.groups[a], s.groups[b]) })
+		sorted := make([]labels.Labels, len(rank))
+		at := make([]int, len(rank))
+		for r, g := range rank {
+			sorted[r], at[g] = s.groups[g], r
+		}
+		s.groups = sorted
+		for i := range s.members {
+			s.members[i].group = at[s.members[i].group]
+		}
+	}
+	slices.SortStableFunc(s.members, func(a, b member) int {
+		if c := cmp.Compare(a.group, b.group); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.key, b.key)
+	})
+	s.series = make([]storage.Series, len(s.members))
+	for i := range s.members {
+		s.series[i] = s.members[i].series
+	}
+}
+
+// At implements storage.SeriesSet.
+func (s *groupedSet) At() storage.Series { return s.cur }
+
+// Err implements storage.SeriesSet.
+func (s *groupedSet) Err() error { return s.inner.Err() }
+
+// Warnings implements storage.SeriesSet.
+func (s *groupedSet) Warnings() annotations.Annotations { return s.inner.Warnings() }
