@@ -186,21 +186,23 @@ func (c *Cluster) setState(state State, timeout time.Duration) error {
 
 // Leave says goodbye and stops gossip: as LEAVING, which keeps our slots for a
 // restart, unless the state is LEFT already. Call it once, after Run has ended.
-// If the goodbye is not heard within timeout, the others take us for dead, with
-// the same effect a few seconds later.
+// A goodbye that nobody hears within timeout is no error: when all members stop at
+// once there may be nobody left, and else the others take us for dead, with the
+// same effect a few seconds later.
 func (c *Cluster) Leave(timeout time.Duration) error {
 	c.announce.Lock()
 	defer c.announce.Unlock()
 	if c.stopped {
 		return nil
 	}
-	errState := c.setState(Leaving, timeout)
-	if errors.Is(errState, errLeft) {
-		errState = nil
+	if err := c.setState(Leaving, timeout); err != nil && !errors.Is(err, errLeft) {
+		c.logger.Info("no member heard that this one is leaving", "err", err)
 	}
 	c.stopped = true
-	errLeave := c.list.Leave(timeout)
-	return errors.Join(errState, errLeave, c.persist(), c.list.Shutdown())
+	if err := c.list.Leave(timeout); err != nil {
+		c.logger.Info("no member heard that this one left", "err", err)
+	}
+	return errors.Join(c.persist(), c.list.Shutdown())
 }
 
 // publish makes the history the current view. The caller holds mu, or is alone.
