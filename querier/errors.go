@@ -30,7 +30,7 @@ func (e *IncompleteError) Error() string {
 }
 
 // Is makes the error tsdb.ErrNotReady.
-func (e *IncompleteError) Is(target error) bool { return target == tsdb.ErrNotReady } //nolint:errorlint // Is must compare.
+func (e *IncompleteError) Is(target error) bool { return target == tsdb.ErrNotReady }
 
 // warning is the same thing as an annotation of an answer that was given nevertheless.
 func (e *IncompleteError) warning() error {
@@ -63,7 +63,7 @@ func (e *bucketError) Error() string {
 func (e *bucketError) Unwrap() error { return e.err }
 
 // Is makes the error tsdb.ErrNotReady: the members are well, the bucket is not, and a retry may help.
-func (*bucketError) Is(target error) bool { return target == tsdb.ErrNotReady } //nolint:errorlint // Is must compare.
+func (*bucketError) Is(target error) bool { return target == tsdb.ErrNotReady }
 
 func (e *bucketError) warning() error { return errors.New("partial response: " + e.Error()) }
 

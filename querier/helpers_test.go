@@ -6,7 +6,6 @@ package querier
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -27,7 +26,7 @@ import (
 
 const testTenant = "team-a"
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func tenantOf(r *http.Request) (string, error) { return r.Header.Get(headerTenant), nil }
 

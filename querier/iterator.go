@@ -127,7 +127,7 @@ func (m *mergeIterator) nextStretch(t int64) chunkenc.ValueType {
 			continue
 		}
 		m.open(s)
-		kind := chunkenc.ValNone
+		var kind chunkenc.ValueType
 		if s.mint < t {
 			kind = m.stepTo(t)
 		} else {

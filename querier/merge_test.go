@@ -272,7 +272,8 @@ func seekAtRandom(t testing.TB, rnd *rand.Rand, s *series, truth []tsample) {
 	it := s.samples(nil)
 	var seen []tsample // Samples reached by Next from the one before.
 	for i := -1; ; {
-		kind, next := chunkenc.ValNone, i+1
+		var kind chunkenc.ValueType
+		next := i + 1
 		if rnd.IntN(3) == 0 {
 			at := rnd.Int64N(truth[len(truth)-1].t + 2)
 			kind = it.Seek(at)

@@ -34,7 +34,7 @@ import (
 type incomplete struct{}
 
 func (incomplete) Error() string        { return "2 of 3 members are missing" }
-func (incomplete) Is(target error) bool { return target == tsdb.ErrNotReady } //nolint:errorlint // Is must compare.
+func (incomplete) Is(target error) bool { return target == tsdb.ErrNotReady }
 
 type modeKey struct{}
 
@@ -108,7 +108,7 @@ func server(t *testing.T, configure ...func(*Config)) *httptest.Server {
 			return all
 		},
 		TSDBStats: func(_ context.Context, limit int) (TSDBStats, error) {
-			return TSDBStats{Stats: db.Head().Stats(labels.MetricName, limit), Chunks: 7}, nil
+			return TSDBStats{Stats: db.Head().Stats("__name__", limit), Chunks: 7}, nil
 		},
 		BlockMetas: func(context.Context) []tsdb.BlockMeta { return []tsdb.BlockMeta{{Version: 1}} },
 		Flags:      map[string]string{"web.listen-address": ":9009"},
@@ -119,7 +119,7 @@ func server(t *testing.T, configure ...func(*Config)) *httptest.Server {
 	for _, f := range configure {
 		f(&cfg)
 	}
-	s := httptest.NewServer(New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil))
+	s := httptest.NewServer(New(cfg, slog.New(slog.DiscardHandler), nil))
 	t.Cleanup(s.Close)
 	return s
 }

@@ -119,5 +119,7 @@ func (noAdmin) CleanTombstones() error                                         {
 func (noAdmin) Delete(context.Context, int64, int64, ...*labels.Matcher) error { return errNoAdmin }
 func (noAdmin) Snapshot(string, bool) error                                    { return errNoAdmin }
 func (noAdmin) Stats(string, int) (*tsdb.Stats, error)                         { return nil, errNoAdmin }
-func (noAdmin) BlockMetas() ([]tsdb.BlockMeta, error)                          { return nil, errNoAdmin }
-func (noAdmin) WALReplayStatus() (tsdb.WALReplayStatus, error)                 { return tsdb.WALReplayStatus{}, nil }
+
+func (noAdmin) BlockMetas() ([]tsdb.BlockMeta, error) { return nil, errNoAdmin }
+
+func (noAdmin) WALReplayStatus() (tsdb.WALReplayStatus, error) { return tsdb.WALReplayStatus{}, nil }

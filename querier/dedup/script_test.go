@@ -9,10 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/stretchr/testify/require"
 )
 
 // TestScripts runs the stories of testdata/dedup. Their replica labels are replica and

@@ -77,5 +77,6 @@ func (k *skewFilter) remember(s seen) {
 		}
 		kept = kept[:n-1]
 	}
-	k.recent = append(kept, s)
+	kept = append(kept, s)
+	k.recent = kept
 }
