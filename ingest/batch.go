@@ -1,0 +1,209 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Batch is one write request of one tenant: its series in the order of the
+// request, and the memory they point into. Batches are pooled; whoever uses one
+// after the call it was passed to holds a reference (retain, release).
+type Batch struct {
+	Tenant string
+
+	series   []Series
+	valid    []uint32    // positions of the series that were not refused as a whole
+	refused  []Rejection // what was refused before any owner was asked
+	received Counts
+	metadata []Metadata
+
+	// wire is the body as it came, compressed, when it is a 1.0 body of which
+	// nothing was refused: then it can be passed on as it is.
+	wire []byte
+
+	limits  Limits
+	decoder labelDecoder
+	// Arenas that series point into.
+	samples    []Sample
+	histograms []histogramView
+	exemplars  [][]byte
+	arena      []byte // rebuilt series, label bytes that were not contiguous
+	symbols    [][]byte
+	families   []inlineFamily
+	// References of the 2.0 series and exemplar at hand.
+	seriesRefs, exemplarRefs []uint32
+	// Buffers that are kept from batch to batch.
+	wireBuf, bodyBuf, concat []byte
+	spares                   [][]byte
+	spareUsed                int
+
+	refs atomic.Int32
+	pool *batchPool
+}
+
+// Series is one TimeSeries message. Its slices are views of the batch's memory.
+type Series struct {
+	// raw is the message in remote write 1.0 form, with the extension fields that
+	// docs/format/push.md lists. It is what another member gets.
+	raw []byte
+	// labelBytes are the label entries of raw, tags and lengths included,
+	// contiguous and in the order in which they were sent.
+	labelBytes []byte
+
+	samples    []Sample
+	histograms []histogramView
+	exemplars  [][]byte // Exemplar messages
+
+	// labels and key are set by validation.
+	labels labels.Labels
+	key    uint64
+	// refused is set when nothing of the series may go on to the owners.
+	refused bool
+}
+
+// Sample is one float sample. The value is never computed with, so that the
+// payload of a NaN survives. ST is the start timestamp, 0 when unknown.
+type Sample struct {
+	T  int64
+	V  float64
+	ST int64
+}
+
+func (s *Series) counts() Counts {
+	return Counts{Samples: len(s.samples), Histograms: len(s.histograms), Exemplars: len(s.exemplars)}
+}
+
+// kind returns Counts with a one for the kind of the given item.
+func (s *Series) kind(item uint32) Counts {
+	switch n := int(item); {
+	case n < len(s.samples):
+		return Counts{Samples: 1}
+	case n < len(s.samples)+len(s.histograms):
+		return Counts{Histograms: 1}
+	default:
+		return Counts{Exemplars: 1}
+	}
+}
+
+// refuse marks the whole series at position i as refused.
+func (b *Batch) refuse(i int, r *refusal) {
+	s := &b.series[i]
+	s.refused = true
+	b.refuseItems(i, s.counts(), r)
+}
+
+// refuseItems notes that some items of the series at position i are refused. Items
+// refused one after the other for the same reason become one note, that of the first.
+func (b *Batch) refuseItems(i int, items Counts, r *refusal) {
+	if n := len(b.refused); n > 0 && b.refused[n-1].Series == i && b.refused[n-1].Reason == r.reason {
+		b.refused[n-1].Items.add(items)
+		return
+	}
+	b.refused = append(b.refused, Rejection{Series: i, Items: items, Reason: r.reason, Detail: r.detail})
+}
+
+// refusal says why a series, or part of it, is refused. As an error it passes
+// through the functions that find it; it is never an error of the request.
+type refusal struct {
+	reason Reason
+	detail string
+}
+
+func (r *refusal) Error() string { return r.detail }
+
+func refusef(reason Reason, format string, args ...any) error {
+	return &refusal{reason, fmt.Sprintf(format, args...)}
+}
+
+// asRefusal separates the two kinds of error.
+func asRefusal(err error) (*refusal, error) {
+	if err == nil {
+		return nil, nil // Here, and before anything is allocated, for nearly every series.
+	}
+	var r *refusal
+	if errors.As(err, &r) {
+		return r, nil
+	}
+	return nil, err
+}
+
+// owned returns what build appends to an empty buffer. The bytes live as long as
+// the batch. Not safe for concurrent use.
+func (b *Batch) owned(build func(buf []byte) []byte) []byte {
+	if b.spareUsed == len(b.spares) {
+		b.spares = append(b.spares, nil)
+	}
+	out := build(b.spares[b.spareUsed][:0])
+	b.spares[b.spareUsed] = out
+	b.spareUsed++
+	return out
+}
+
+func (b *Batch) retain() { b.refs.Add(1) }
+
+func (b *Batch) release() {
+	if b.refs.Add(-1) == 0 {
+		b.pool.put(b)
+	}
+}
+
+// pooledBytesMax is the largest buffer that a pooled batch keeps: a few unusual
+// requests must not leave their size behind for good.
+const pooledBytesMax = 4 << 20
+
+// batchPool recycles batches with their buffers.
+type batchPool struct {
+	pool sync.Pool
+}
+
+// get returns an empty batch with one reference.
+func (p *batchPool) get(tenant string, limits Limits) *Batch {
+	b, ok := p.pool.Get().(*Batch)
+	if !ok {
+		b = &Batch{pool: p, decoder: newLabelDecoder()}
+	}
+	b.Tenant, b.limits = tenant, limits
+	b.refs.Store(1)
+	return b
+}
+
+func (p *batchPool) put(b *Batch) {
+	if b.bytesHeld() > pooledBytesMax {
+		return
+	}
+	// Entries keep strings and views alive, so they are cleared, not only cut.
+	b.series = cleared(b.series)
+	b.refused = cleared(b.refused)
+	b.metadata = cleared(b.metadata)
+	b.families = cleared(b.families)
+	b.symbols = cleared(b.symbols)
+	b.histograms = cleared(b.histograms)
+	b.exemplars = cleared(b.exemplars)
+	b.valid, b.samples, b.arena = b.valid[:0], b.samples[:0], b.arena[:0]
+	b.wireBuf, b.bodyBuf = b.wireBuf[:0], b.bodyBuf[:0]
+	b.Tenant, b.wire, b.received, b.spareUsed = "", nil, Counts{}, 0
+	p.pool.Put(b)
+}
+
+func cleared[T any](s []T) []T {
+	clear(s)
+	return s[:0]
+}
+
+func (b *Batch) bytesHeld() int {
+	const seriesSize, itemSize = 192, 64
+	n := cap(b.arena) + cap(b.wireBuf) + cap(b.bodyBuf) + cap(b.concat) + cap(b.series)*seriesSize
+	n += cap(b.symbols) * 24
+	n += (cap(b.samples) + cap(b.histograms) + cap(b.exemplars)) * itemSize
+	for _, s := range b.spares {
+		n += cap(s)
+	}
+	return n
+}

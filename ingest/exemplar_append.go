@@ -1,0 +1,186 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"context"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+)
+
+// A TSDB takes exemplars with a sample of their series. Prometheus sends them in
+// TimeSeries of their own, which follow the samples in the same request, or in a
+// later one when a batch is full. So an exemplar first looks for a host: a sample of
+// its series in this request. What finds none is loose, and is appended by the older
+// interface if the storage offers it. Losing an exemplar is not losing a sample: it
+// is counted, and is not counted as written, but fails nothing.
+
+// ExemplarSource is what an AppenderSource may offer too: appends of exemplars whose
+// series has no sample in the request.
+type ExemplarSource interface {
+	Appender(ctx context.Context, tenant string) (storage.Appender, error)
+}
+
+// looseExemplar is an exemplar of the series at a position of the part, and which
+// item of that series it is.
+type looseExemplar struct {
+	pos  uint32
+	item uint32
+	ex   exemplar.Exemplar
+}
+
+// pendingExemplars wait for a sample that carries them.
+type pendingExemplars struct {
+	values []exemplar.Exemplar
+	items  []looseExemplar // the same, with where they came from
+}
+
+// exemplarHosts are the exemplars that found a series with samples, by its position.
+type exemplarHosts struct {
+	guests map[uint32][]looseExemplar
+	loose  []looseExemplar
+}
+
+// hostExemplars looks for hosts for the series that have exemplars only. It costs
+// nothing when there are none.
+func hostExemplars(b *Batch, part []uint32) exemplarHosts {
+	var h exemplarHosts
+	var byKey map[uint64]uint32
+	for pos, i := range part {
+		s := &b.series[i]
+		if len(s.exemplars) == 0 || len(s.samples)+len(s.histograms) > 0 {
+			continue
+		}
+		if byKey == nil {
+			byKey = seriesWithSamples(b, part)
+			h.guests = map[uint32][]looseExemplar{}
+		}
+		decoded := decodeExemplars(b, uint32(pos), s)
+		host, ok := byKey[s.key]
+		if ok && labels.Equal(b.series[part[host]].labels, s.labels) {
+			h.guests[host] = append(h.guests[host], decoded...)
+		} else {
+			h.loose = append(h.loose, decoded...)
+		}
+	}
+	return h
+}
+
+func seriesWithSamples(b *Batch, part []uint32) map[uint64]uint32 {
+	byKey := make(map[uint64]uint32, len(part))
+	for pos, i := range part {
+		if s := &b.series[i]; len(s.samples)+len(s.histograms) > 0 {
+			byKey[s.key] = uint32(pos)
+		}
+	}
+	return byKey
+}
+
+// take returns the exemplars that the samples of the series at pos carry.
+func (h *exemplarHosts) take(b *Batch, pos uint32, s *Series) pendingExemplars {
+	guests := h.guests[pos]
+	if len(s.exemplars) == 0 && len(guests) == 0 {
+		return pendingExemplars{}
+	}
+	if len(s.samples)+len(s.histograms) == 0 {
+		return pendingExemplars{} // A guest itself, or loose already.
+	}
+	p := pendingExemplars{items: append(decodeExemplars(b, pos, s), guests...)}
+	slices.SortStableFunc(p.items, func(a, b looseExemplar) int {
+		return exemplar.Compare(a.ex, b.ex)
+	})
+	for _, e := range p.items {
+		p.values = append(p.values, e.ex)
+	}
+	return p
+}
+
+func decodeExemplars(b *Batch, pos uint32, s *Series) []looseExemplar {
+	first := uint32(len(s.samples) + len(s.histograms))
+	out := make([]looseExemplar, 0, len(s.exemplars))
+	// A decoder of its own: several owners may read one batch at the same time.
+	d := newLabelDecoder()
+	for n, msg := range s.exemplars {
+		ex, err := d.decodeExemplar(msg)
+		if err != nil {
+			continue // Cannot happen: the scanner has read these bytes.
+		}
+		out = append(out, looseExemplar{pos: pos, item: first + uint32(n), ex: ex})
+	}
+	return out
+}
+
+// dropExemplars notes that n exemplars of p were not stored. Which ones a TSDB does
+// not say; those that it refuses are out of order, so the oldest.
+func (tx *transaction) dropExemplars(p pendingExemplars, n int) {
+	for _, e := range p.items[:min(n, len(p.items))] {
+		tx.dropExemplar(e)
+	}
+}
+
+func (tx *transaction) dropExemplar(e looseExemplar) {
+	tx.faults = append(tx.faults, Fault{
+		Pos: e.pos, Verdict: Rejected, Items: []uint32{e.item}, Reason: ReasonExemplarDropped,
+		Detail: "exemplar not stored",
+	})
+}
+
+// appendLooseExemplars stores the exemplars that no sample carried, after the commit,
+// so that their series exist as far as they ever will.
+func (l *Local) appendLooseExemplars(ctx context.Context, tx *transaction) {
+	if len(tx.loose) == 0 {
+		return
+	}
+	stored := map[looseKey]bool{}
+	if source, ok := l.cfg.Store.(ExemplarSource); ok {
+		if app, err := source.Appender(ctx, tx.batch.Tenant); err == nil {
+			for _, e := range tx.loose {
+				_, err := app.AppendExemplar(0, tx.labelsOf(e.pos), e.ex)
+				stored[looseKey{e.pos, e.item}] = err == nil
+			}
+			if app.Commit() != nil {
+				clear(stored)
+			}
+		}
+	}
+	for _, e := range tx.loose {
+		if !stored[looseKey{e.pos, e.item}] {
+			tx.dropExemplar(e)
+		}
+	}
+}
+
+// looseKey names an exemplar within a part.
+type looseKey struct{ pos, item uint32 }
+
+// sortedFaults returns one fault per series, by position: a series whose samples and
+// exemplars were refused has got several.
+func (tx *transaction) sortedFaults() []Fault {
+	slices.SortStableFunc(tx.faults, func(a, b Fault) int { return int(a.Pos) - int(b.Pos) })
+	merged := tx.faults[:0]
+	for _, f := range tx.faults {
+		n := len(merged)
+		if n == 0 || merged[n-1].Pos != f.Pos {
+			merged = append(merged, f)
+			continue
+		}
+		last := &merged[n-1]
+		if last.Items == nil {
+			continue // All of it is refused or unavailable already.
+		}
+		if f.Items == nil {
+			*last = f
+			continue
+		}
+		last.Items = append(last.Items, f.Items...)
+		slices.Sort(last.Items)
+		if last.Reason == ReasonExemplarDropped {
+			last.Reason, last.Detail = f.Reason, f.Detail
+		}
+	}
+	return merged
+}

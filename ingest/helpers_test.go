@@ -1,0 +1,162 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/stretchr/testify/require"
+)
+
+const testTenant = "team-a"
+
+func quietLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// testStore is a real TSDB as the storage of every tenant.
+type testStore struct{ db *tsdb.DB }
+
+func openStore(t testing.TB) *testStore {
+	t.Helper()
+	opts := tsdb.DefaultOptions()
+	opts.OutOfOrderTimeWindow = (2 * time.Hour).Milliseconds()
+	opts.EnableExemplarStorage = true
+	opts.MaxExemplars = 1000
+	opts.IsolationDisabled = true
+	db, err := tsdb.Open(t.TempDir(), quietLogger(), nil, opts, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return &testStore{db}
+}
+
+func (s *testStore) AppenderV2(ctx context.Context, _ string) (storage.AppenderV2, error) {
+	return s.db.AppenderV2(ctx), nil
+}
+
+func (s *testStore) Appender(ctx context.Context, _ string) (storage.Appender, error) {
+	return s.db.Appender(ctx), nil
+}
+
+// storedSample is one sample as a query returns it. Values are bits, so that NaNs
+// compare.
+type storedSample struct {
+	t    int64
+	bits uint64
+	hist string
+}
+
+// dump returns everything the store has, by series.
+func (s *testStore) dump(t testing.TB) map[string][]storedSample {
+	t.Helper()
+	q, err := s.db.Querier(math.MinInt64, math.MaxInt64)
+	require.NoError(t, err)
+	defer q.Close()
+	out := map[string][]storedSample{}
+	set := q.Select(t.Context(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+"))
+	for set.Next() {
+		name := set.At().Labels().String()
+		it := set.At().Iterator(nil)
+		for vt := it.Next(); vt != chunkenc.ValNone; vt = it.Next() {
+			switch vt {
+			case chunkenc.ValFloat:
+				ts, v := it.At()
+				out[name] = append(out[name], storedSample{t: ts, bits: math.Float64bits(v)})
+			case chunkenc.ValHistogram:
+				ts, h := it.AtHistogram(nil)
+				out[name] = append(out[name], storedSample{t: ts, bits: math.Float64bits(h.Sum), hist: h.String()})
+			case chunkenc.ValFloatHistogram:
+				ts, h := it.AtFloatHistogram(nil)
+				out[name] = append(out[name], storedSample{t: ts, bits: math.Float64bits(h.Sum), hist: "float " + h.String()})
+			}
+		}
+		require.NoError(t, it.Err())
+	}
+	require.NoError(t, set.Err())
+	return out
+}
+
+func float(t int64, v float64) storedSample {
+	return storedSample{t: t, bits: math.Float64bits(v)}
+}
+
+func staleNaN() float64 { return math.Float64frombits(value.StaleNaN) }
+
+// post sends a body that is compressed already.
+func post(t testing.TB, h http.Handler, contentType string, body []byte, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, "/api/v1/write", bytes.NewReader(body))
+	r.Header.Set("Content-Type", contentType)
+	r.Header.Set("Content-Encoding", "snappy")
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+const (
+	typeV1 = "application/x-protobuf"
+	typeV2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+)
+
+func encodeV1(t testing.TB, req *prompb.WriteRequest) []byte {
+	t.Helper()
+	data, err := req.Marshal()
+	require.NoError(t, err)
+	return snappy.Encode(nil, data)
+}
+
+func encodeV2(t testing.TB, req *writev2.Request) []byte {
+	t.Helper()
+	data, err := req.Marshal()
+	require.NoError(t, err)
+	return snappy.Encode(nil, data)
+}
+
+// labelsV1 makes labels of pairs, in the order given.
+func labelsV1(pairs ...string) []prompb.Label {
+	var out []prompb.Label
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, prompb.Label{Name: pairs[i], Value: pairs[i+1]})
+	}
+	return out
+}
+
+func seriesV1(ts int64, v float64, pairs ...string) prompb.TimeSeries {
+	return prompb.TimeSeries{Labels: labelsV1(pairs...), Samples: []prompb.Sample{{Timestamp: ts, Value: v}}}
+}
+
+func intHistogram() *histogram.Histogram {
+	return &histogram.Histogram{
+		Schema: 1, Count: 10, Sum: 12.5, ZeroThreshold: 0.001, ZeroCount: 2,
+		PositiveSpans: []histogram.Span{{Offset: 0, Length: 2}, {Offset: 1, Length: 1}}, PositiveBuckets: []int64{1, 1, -1},
+		NegativeSpans: []histogram.Span{{Offset: 0, Length: 2}}, NegativeBuckets: []int64{3, -2},
+	}
+}
+
+func customHistogram() *histogram.Histogram {
+	return &histogram.Histogram{
+		Schema: histogram.CustomBucketsSchema, Count: 6, Sum: 7,
+		PositiveSpans: []histogram.Span{{Offset: 0, Length: 3}}, PositiveBuckets: []int64{1, 1, 1},
+		CustomValues: []float64{0.5, 1, 2},
+	}
+}
+
+func nowMillis() int64 { return time.Now().UnixMilli() }

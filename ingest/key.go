@@ -1,0 +1,26 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import "github.com/cespare/xxhash/v2"
+
+// keySeparator ends each part of what is hashed. No valid UTF-8 text contains it, so
+// that different labels are different inputs.
+const keySeparator = 0xff
+
+// seriesKey hashes the tenant and all labels of a series, which must be sorted by
+// name, unique and without empty values. It decides which members own the series, so
+// every member has to compute the same: changing it needs a new ring.HashVersion. It
+// returns buf, grown, for reuse.
+func seriesKey(buf []byte, tenant string, sorted []labelPair) (uint64, []byte) {
+	buf = append(buf, tenant...)
+	buf = append(buf, keySeparator)
+	for _, p := range sorted {
+		buf = append(buf, p.name...)
+		buf = append(buf, keySeparator)
+		buf = append(buf, p.value...)
+		buf = append(buf, keySeparator)
+	}
+	return xxhash.Sum64(buf), buf
+}

@@ -1,0 +1,231 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+)
+
+// AppenderSource opens appends to a tenant's storage. An error of it with a method
+// Rejected() bool that returns true is a refusal that a retry cannot change, such as
+// a limit; any other error means that the storage is unavailable.
+type AppenderSource interface {
+	AppenderV2(ctx context.Context, tenant string) (storage.AppenderV2, error)
+}
+
+// LocalConfig configures the writes to this member's own storage.
+type LocalConfig struct {
+	Store AppenderSource
+	// Metadata keeps metric metadata; nil drops it.
+	Metadata *MetadataStore
+	// MaxFuture is how far ahead of now a sample may be. It is twice what
+	// coordinators allow, so that clocks some minutes apart change no verdict. Zero
+	// means DefaultOwnerMaxFuture.
+	MaxFuture time.Duration
+	// Ready tells whether the storage takes writes; nil means always.
+	Ready func() bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// DefaultOwnerMaxFuture is the future guard of an owner.
+const DefaultOwnerMaxFuture = 2 * DefaultMaxFuture
+
+// Local writes to this member's own storage. Safe for concurrent use.
+type Local struct {
+	cfg     LocalConfig
+	metrics *localMetrics
+}
+
+// NewLocal returns a Local. It starts nothing.
+func NewLocal(cfg LocalConfig, reg prometheus.Registerer) *Local {
+	setDefault(&cfg.MaxFuture, DefaultOwnerMaxFuture)
+	if cfg.Ready == nil {
+		cfg.Ready = func() bool { return true }
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Local{cfg: cfg, metrics: newLocalMetrics(reg)}
+}
+
+// Write appends the series of b at the given positions in one transaction. Every
+// series has its own verdict: what is bad is left out and the rest committed. The
+// commit makes it true; when it fails, all of it is unavailable. Write keeps nothing
+// of b after returning.
+func (l *Local) Write(ctx context.Context, b *Batch, part []uint32) Reply {
+	if len(part) == 0 {
+		return Reply{All: Accepted}
+	}
+	if !l.cfg.Ready() {
+		return unavailable(ReasonNotReady, "storage is not ready")
+	}
+	app, err := l.cfg.Store.AppenderV2(ctx, b.Tenant)
+	if err != nil {
+		return replyForOpen(err)
+	}
+	tx := transaction{
+		app:     app,
+		batch:   b,
+		part:    part,
+		maxTime: l.cfg.Now().Add(l.cfg.MaxFuture).UnixMilli(),
+	}
+	tx.appendAll()
+	if tx.appended == 0 {
+		err = app.Rollback()
+	} else {
+		err = app.Commit()
+	}
+	if err != nil {
+		return unavailable(ReasonStorage, "cannot commit: "+err.Error())
+	}
+	l.appendLooseExemplars(ctx, &tx)
+	l.metrics.count(&tx)
+	return Reply{All: Accepted, Faults: tx.sortedFaults()}
+}
+
+// ApplyMetadata keeps metadata and returns what other members should be told.
+func (l *Local) ApplyMetadata(tenant string, entries []Metadata) []Metadata {
+	if l.cfg.Metadata == nil || len(entries) == 0 {
+		return nil
+	}
+	return l.cfg.Metadata.Apply(tenant, entries)
+}
+
+// replyForOpen classifies an error of opening the storage of a tenant.
+func replyForOpen(err error) Reply {
+	var r interface{ Rejected() bool }
+	if errors.As(err, &r) && r.Rejected() {
+		return Reply{All: Rejected, Reason: ReasonLimit, Detail: err.Error()}
+	}
+	return unavailable(ReasonStorage, err.Error())
+}
+
+// transaction appends the part of a batch that one owner has.
+type transaction struct {
+	app     storage.AppenderV2
+	batch   *Batch
+	part    []uint32
+	maxTime int64
+
+	hosts    exemplarHosts
+	faults   []Fault
+	appended int
+	loose    []looseExemplar
+}
+
+func (tx *transaction) appendAll() {
+	tx.hosts = hostExemplars(tx.batch, tx.part)
+	for pos, i := range tx.part {
+		a := seriesAppend{tx: tx, pos: uint32(pos), s: &tx.batch.series[i]}
+		a.run()
+	}
+	tx.loose = append(tx.loose, tx.hosts.loose...)
+}
+
+// seriesAppend appends one series. Items that are refused are collected; the first
+// reason is the one that is told.
+type seriesAppend struct {
+	tx  *transaction
+	pos uint32
+	s   *Series
+
+	ref       storage.SeriesRef
+	exemplars pendingExemplars
+	fault     Fault
+}
+
+func (a *seriesAppend) run() {
+	a.exemplars = a.tx.hosts.take(a.tx.batch, a.pos, a.s)
+	item := uint32(0)
+	for _, smp := range a.s.samples {
+		a.append(item, smp, nil)
+		item++
+	}
+	for i := range a.s.histograms {
+		h := &a.s.histograms[i]
+		a.append(item, Sample{T: h.t, ST: h.st}, h)
+		item++
+	}
+	// What no sample could carry has no series in this transaction.
+	a.tx.loose = append(a.tx.loose, a.exemplars.items...)
+	a.finish()
+}
+
+// append appends one sample, or the histogram h at the time of smp.
+func (a *seriesAppend) append(item uint32, smp Sample, h *histogramView) {
+	if a.fault.Verdict == Unavailable {
+		return
+	}
+	if smp.T > a.tx.maxTime {
+		a.refuse(item, ReasonFuture, smp.T, "too far in the future")
+		return
+	}
+	err := a.appendTo(smp, h)
+	switch reason, detail := classify(err); {
+	case err == nil:
+		a.tx.appended++
+	case reason == "":
+		a.fault = Fault{Verdict: Unavailable, Reason: ReasonStorage, Detail: err.Error()}
+	default:
+		a.refuse(item, reason, smp.T, detail)
+	}
+}
+
+func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
+	opts := storage.AOptions{Exemplars: a.exemplars.values}
+	var ref storage.SeriesRef
+	var err error
+	if h == nil {
+		ref, err = a.tx.app.Append(a.ref, a.s.labels, smp.ST, smp.T, smp.V, nil, nil, opts)
+	} else {
+		ih, fh, bad := h.decode()
+		if bad != nil {
+			return &refusal{ReasonHistogram, bad.Error()}
+		}
+		ref, err = a.tx.app.Append(a.ref, a.s.labels, smp.ST, smp.T, 0, ih, fh, opts)
+	}
+	if err != nil {
+		var partial *storage.AppendPartialError
+		if !errors.As(err, &partial) {
+			return err
+		}
+		a.tx.dropExemplars(a.exemplars, len(partial.ExemplarErrors))
+	}
+	a.ref = ref
+	a.exemplars = pendingExemplars{}
+	return nil
+}
+
+func (a *seriesAppend) refuse(item uint32, reason Reason, t int64, detail string) {
+	if a.fault.Verdict == pending {
+		a.fault.Verdict, a.fault.Reason = Rejected, reason
+		a.fault.Detail = fmt.Sprintf("timestamp %d: %s", t, detail)
+	}
+	a.fault.Items = append(a.fault.Items, item)
+}
+
+// finish records the fault of the series, if it has one.
+func (a *seriesAppend) finish() {
+	if a.fault.Verdict == pending {
+		return
+	}
+	a.fault.Pos = a.pos
+	if a.fault.Verdict == Unavailable || len(a.fault.Items) == a.s.counts().total() {
+		a.fault.Items = nil
+	}
+	a.tx.faults = append(a.tx.faults, a.fault)
+}
+
+// labelsOf returns the labels of the series at a position of the part.
+func (tx *transaction) labelsOf(pos uint32) labels.Labels {
+	return tx.batch.series[tx.part[pos]].labels
+}

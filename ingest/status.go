@@ -1,0 +1,158 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/common/model"
+)
+
+// Headers of remote write 2.0 that say what was written.
+const (
+	headerSamplesWritten    = "X-Prometheus-Remote-Write-Samples-Written"
+	headerHistogramsWritten = "X-Prometheus-Remote-Write-Histograms-Written"
+	headerExemplarsWritten  = "X-Prometheus-Remote-Write-Exemplars-Written"
+)
+
+const (
+	// answerBytesMax bounds the text of an answer: senders log the first 1024 bytes.
+	answerBytesMax = 1024
+	// answerExamples is how many series an answer names.
+	answerExamples = 3
+	// seriesBytesMax bounds how much of a series' labels an answer shows.
+	seriesBytesMax = 160
+	// retryAfterMin and retryAfterMax bound Retry-After, in seconds. A sender waits
+	// that long in place of its own backoff, so that it is short; and it varies, so
+	// that senders that were refused together do not come back together.
+	retryAfterMin, retryAfterMax = 2, 6
+)
+
+// answer is what a write is answered with.
+type answer struct {
+	status  int
+	text    string
+	written Counts
+}
+
+// answerOutcome maps what became of a batch to an answer: something unavailable is
+// 503, because delivering the same request again changes nothing that was written;
+// otherwise something refused is 400, and everything else of the batch is stored.
+func answerOutcome(b *Batch, o Outcome) answer {
+	rejected := slices.Concat(b.refused, o.Rejected)
+	switch {
+	case o.Unavailable > 0:
+		return answer{http.StatusServiceUnavailable, unavailableText(b, o), o.Written}
+	case len(rejected) > 0:
+		return answer{http.StatusBadRequest, rejectedText(b, rejected), o.Written}
+	default:
+		return answer{http.StatusNoContent, "", o.Written}
+	}
+}
+
+// answerError maps an error of the request as a whole to an answer. There is no
+// other table: an error that is not listed means that the body is not the message.
+func answerError(err error) answer {
+	var refused *requestError
+	var large *tooLargeError
+	switch {
+	case errors.As(err, &refused):
+		return answer{status: refused.status, text: refused.msg}
+	case errors.As(err, &large):
+		return answer{status: http.StatusRequestEntityTooLarge, text: large.Error()}
+	default:
+		return answer{status: http.StatusBadRequest, text: "cannot decode: " + err.Error()}
+	}
+}
+
+func unavailableText(b *Batch, o Outcome) string {
+	return fmt.Sprintf("%d of %d series not written: %s; try again", o.Unavailable, len(b.series), o.Cause)
+}
+
+func rejectedText(b *Batch, rejected []Rejection) string {
+	var items Counts
+	series := map[int]struct{}{}
+	byReason := map[Reason]int{}
+	for _, r := range rejected {
+		items.add(r.Items)
+		series[r.Series] = struct{}{}
+		byReason[r.Reason]++
+	}
+	var sb strings.Builder
+	fmt.Fprintf(&sb, "%d of %d series refused in whole or part (%d samples, %d histograms, %d exemplars); the rest is stored.",
+		len(series), len(b.series), items.Samples, items.Histograms, items.Exemplars)
+	reasons := make([]Reason, 0, len(byReason))
+	for r := range byReason {
+		reasons = append(reasons, r)
+	}
+	slices.Sort(reasons)
+	for i, r := range reasons {
+		sep := ", "
+		if i == 0 {
+			sep = " "
+		}
+		fmt.Fprintf(&sb, "%s%s: %d", sep, r, byReason[r])
+	}
+	sb.WriteString(". Examples:")
+	for _, r := range rejected[:min(answerExamples, len(rejected))] {
+		fmt.Fprintf(&sb, "\n%s: %s", b.describe(r.Series), r.Detail)
+	}
+	return sb.String()
+}
+
+// describe names a series for a human, as far as it is known.
+func (b *Batch) describe(i int) string {
+	s := &b.series[i]
+	d := newLabelDecoder()
+	if n, err := d.read(s.labelBytes, DefaultLabelsPerSeries); n == 0 || err != nil {
+		return "series " + strconv.Itoa(i)
+	}
+	var name string
+	parts := make([]string, 0, len(d.pairs))
+	size := 0
+	for _, p := range d.pairs {
+		if string(p.name) == model.MetricNameLabel {
+			name = escape(p.value)
+			continue
+		}
+		part := escape(p.name) + "=" + quote(p.value)
+		if size += len(part); size > seriesBytesMax {
+			parts = append(parts, "...")
+			break
+		}
+		parts = append(parts, part)
+	}
+	return name + "{" + strings.Join(parts, ", ") + "}"
+}
+
+// writeAnswer sends a. The Written headers belong to 2.0, whatever the outcome is.
+func writeAnswer(w http.ResponseWriter, proto protocol, a answer) {
+	h := w.Header()
+	if proto == protoV2 {
+		h.Set(headerSamplesWritten, strconv.Itoa(a.written.Samples))
+		h.Set(headerHistogramsWritten, strconv.Itoa(a.written.Histograms))
+		h.Set(headerExemplarsWritten, strconv.Itoa(a.written.Exemplars))
+	}
+	switch a.status {
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", http.MethodPost)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(retryAfterMin+rand.IntN(retryAfterMax-retryAfterMin+1)))
+	}
+	if a.text == "" {
+		w.WriteHeader(a.status)
+		return
+	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(a.status)
+	text := strings.ToValidUTF8(a.text[:min(len(a.text), answerBytesMax-1)], "")
+	_, _ = w.Write(append([]byte(text), '\n')) // The sender may be gone; nothing to do.
+}

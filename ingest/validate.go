@@ -1,0 +1,123 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"fmt"
+	"time"
+)
+
+// timeBounds are the timestamps that are believed. One sample far in the future
+// makes a TSDB refuse everything that follows at the right time.
+type timeBounds struct{ min, max int64 }
+
+func boundsAround(now time.Time, past, future time.Duration) timeBounds {
+	return timeBounds{min: now.Add(-past).UnixMilli(), max: now.Add(future).UnixMilli()}
+}
+
+// validate gives every series its labels and key, and refuses the series, and the
+// single items, that no owner may be asked for. An error means that the body is not
+// what it was declared to be.
+func (b *Batch) validate(bounds timeBounds) error {
+	for i := range b.series {
+		if b.series[i].refused {
+			continue
+		}
+		refused, err := asRefusal(b.validateSeries(i, bounds))
+		if err != nil {
+			return err
+		}
+		if refused != nil {
+			b.refuse(i, refused)
+		}
+		if !b.series[i].refused {
+			b.valid = append(b.valid, uint32(i))
+		}
+	}
+	return b.resolveFamilies()
+}
+
+func (b *Batch) validateSeries(i int, bounds timeBounds) (err error) {
+	s := &b.series[i]
+	if s.labels, s.key, err = b.decoder.decode(b.Tenant, s.labelBytes, &b.limits); err != nil {
+		return err
+	}
+	// Prometheus sends exemplars in series of their own, so that one without
+	// samples is legal when it has those.
+	if s.counts().total() == 0 {
+		return refusef(ReasonNoSamples, "series has no samples")
+	}
+	if !b.needsDrop(s, bounds) {
+		return nil
+	}
+	b.dropItems(i, bounds)
+	s.refused = s.counts().total() == 0 // Each item for a reason of its own.
+	if !s.refused {
+		b.rebuild(s)
+	}
+	return nil
+}
+
+// needsDrop tells whether some item of the series has to be refused. It is the part
+// of validation that runs for every sample.
+func (b *Batch) needsDrop(s *Series, bounds timeBounds) bool {
+	for _, smp := range s.samples {
+		if smp.T < bounds.min || smp.T > bounds.max {
+			return true
+		}
+	}
+	for i := range s.histograms {
+		if t := s.histograms[i].t; t < bounds.min || t > bounds.max {
+			return true
+		}
+	}
+	for _, e := range s.exemplars {
+		if checkExemplar(e, bounds.max) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// dropItems takes the items that have to be refused out of the series at position i.
+func (b *Batch) dropItems(i int, bounds timeBounds) {
+	s := &b.series[i]
+	s.samples = keepIf(s.samples, func(smp *Sample) bool {
+		return b.keepTime(i, smp.T, bounds, Counts{Samples: 1})
+	})
+	s.histograms = keepIf(s.histograms, func(h *histogramView) bool {
+		return b.keepTime(i, h.t, bounds, Counts{Histograms: 1})
+	})
+	s.exemplars = keepIf(s.exemplars, func(e *[]byte) bool {
+		err := checkExemplar(*e, bounds.max)
+		if err != nil {
+			b.refuseItems(i, Counts{Exemplars: 1}, &refusal{ReasonExemplar, err.Error()})
+		}
+		return err == nil
+	})
+}
+
+func (b *Batch) keepTime(i int, t int64, bounds timeBounds, item Counts) bool {
+	switch {
+	case t > bounds.max:
+		b.refuseItems(i, item, &refusal{ReasonFuture, fmt.Sprintf("timestamp %d: too far in the future", t)})
+		return false
+	case t < bounds.min:
+		b.refuseItems(i, item, &refusal{ReasonPast, fmt.Sprintf("timestamp %d: too far in the past", t)})
+		return false
+	default:
+		return true
+	}
+}
+
+// keepIf filters s in place.
+func keepIf[T any](s []T, keep func(*T) bool) []T {
+	kept := s[:0]
+	for i := range s {
+		if keep(&s[i]) {
+			kept = append(kept, s[i])
+		}
+	}
+	return kept
+}

@@ -1,0 +1,212 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Field numbers of prometheus.WriteRequest and its TimeSeries, and of the fields of
+// the 2.0 Request that tell one message from the other.
+const (
+	fieldV1Series   = 1
+	fieldV1Metadata = 3
+	fieldV2Symbols  = 4
+	fieldV2Series   = 5
+
+	fieldLabels     = 1
+	fieldSamples    = 2
+	fieldExemplars  = 3
+	fieldHistograms = 4
+
+	// fieldSampleStart and fieldHistogramStart are the start timestamps. Remote
+	// write 2.0 defines them; between members they travel as extensions of 1.0.
+	fieldSampleStart    = 3
+	fieldHistogramStart = 17
+)
+
+// errMismatch refuses a body that is a valid encoding of the other message: an
+// empty message would come out of it and its samples would be lost with a 2xx.
+var errMismatch = errors.New("body does not match the declared message")
+
+// tooLargeError refuses a request for its size; it will never fit.
+type tooLargeError struct {
+	what  string
+	n     int64
+	limit int64
+}
+
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("%s %d exceeds limit %d", e.what, e.n, e.limit)
+}
+
+// scanV1 reads a remote write 1.0 request. The batch's series are views of body.
+func (b *Batch) scanV1(body []byte) error {
+	c := cursor{b: body}
+	var own, foreign bool
+	for !c.done() {
+		field, typ, err := c.tag()
+		if err != nil {
+			return err
+		}
+		switch field {
+		case fieldV1Series:
+			var msg []byte
+			if msg, err = c.message(typ); err == nil {
+				own = true
+				err = b.scanSeriesV1(msg)
+			}
+		case fieldV1Metadata:
+			var msg []byte
+			if msg, err = c.message(typ); err == nil {
+				own = true
+				err = b.scanMetadata(msg)
+			}
+		default:
+			foreign = foreign || field == fieldV2Symbols || field == fieldV2Series
+			err = c.skip(typ)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if foreign && !own {
+		return errMismatch
+	}
+	return nil
+}
+
+// marks remembers where a series' views begin in the arenas.
+type marks struct{ samples, histograms, exemplars int }
+
+func (b *Batch) mark() marks {
+	return marks{len(b.samples), len(b.histograms), len(b.exemplars)}
+}
+
+// addSeries appends s with the items that were added to the arenas since m.
+func (b *Batch) addSeries(s Series, m marks) error {
+	if n := len(b.series) + 1; n > b.limits.SeriesPerRequest {
+		return &tooLargeError{"number of series", int64(n), int64(b.limits.SeriesPerRequest)}
+	}
+	s.samples = b.samples[m.samples:len(b.samples):len(b.samples)]
+	s.histograms = b.histograms[m.histograms:len(b.histograms):len(b.histograms)]
+	s.exemplars = b.exemplars[m.exemplars:len(b.exemplars):len(b.exemplars)]
+	b.received.add(s.counts())
+	b.series = append(b.series, s)
+	return nil
+}
+
+// checkItems bounds the number of items in the arenas.
+func (b *Batch) checkItems() error {
+	n := len(b.samples) + len(b.histograms) + len(b.exemplars)
+	if n > b.limits.ItemsPerRequest {
+		return &tooLargeError{"number of samples", int64(n), int64(b.limits.ItemsPerRequest)}
+	}
+	return nil
+}
+
+func (b *Batch) scanSeriesV1(msg []byte) error {
+	s := Series{raw: msg}
+	m := b.mark()
+	c := cursor{b: msg}
+	run := labelRun{copied: -1}
+	for !c.done() {
+		from := c.i
+		field, typ, err := c.tag()
+		if err != nil {
+			return err
+		}
+		var item []byte
+		switch field {
+		case fieldLabels:
+			if _, err = c.message(typ); err == nil {
+				b.extendRun(&run, msg, from, c.i)
+			}
+		case fieldSamples:
+			if item, err = c.message(typ); err == nil {
+				err = b.scanSample(item, false)
+			}
+		case fieldExemplars:
+			if item, err = c.message(typ); err == nil {
+				err = b.scanExemplar(item)
+			}
+		case fieldHistograms:
+			if item, err = c.message(typ); err == nil {
+				err = b.scanHistogram(item, false)
+			}
+		default:
+			err = c.skip(typ)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.labelBytes = b.labelsOf(run, msg)
+	return b.addSeries(s, m)
+}
+
+// labelRun is where the label entries of a series are: one stretch of the message, as
+// every known sender writes them, or a copy at the end of the arena if they are
+// scattered.
+type labelRun struct {
+	from, to int
+	copied   int // start in the arena; -1 while the stretch is in one piece
+}
+
+// extendRun adds the label entry msg[from:to].
+func (b *Batch) extendRun(run *labelRun, msg []byte, from, to int) {
+	switch {
+	case run.copied >= 0:
+		b.arena = append(b.arena, msg[from:to]...)
+	case run.to == 0:
+		run.from, run.to = from, to
+	case run.to == from:
+		run.to = to
+	default:
+		run.copied = len(b.arena)
+		b.arena = append(append(b.arena, msg[run.from:run.to]...), msg[from:to]...)
+	}
+}
+
+func (b *Batch) labelsOf(run labelRun, msg []byte) []byte {
+	if run.copied >= 0 {
+		return b.arena[run.copied:len(b.arena):len(b.arena)]
+	}
+	return msg[run.from:run.to:run.to]
+}
+
+// scanSample reads a Sample message into the arena. The start timestamp is a known
+// field in 2.0 (strict); in 1.0 it is an extension and anything else in its place
+// is an unknown field.
+func (b *Batch) scanSample(msg []byte, strict bool) error {
+	var s Sample
+	c := cursor{b: msg}
+	for !c.done() {
+		field, typ, err := c.tag()
+		if err != nil {
+			return err
+		}
+		var v uint64
+		switch {
+		case field == 1:
+			v, err = c.double(typ)
+			s.V = math.Float64frombits(v)
+		case field == 2:
+			v, err = c.number(typ)
+			s.T = int64(v)
+		case field == fieldSampleStart && (strict || typ == wireVarint):
+			v, err = c.number(typ)
+			s.ST = int64(v)
+		default:
+			err = c.skip(typ)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	b.samples = append(b.samples, s)
+	return b.checkItems()
+}
