@@ -1,0 +1,259 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/golang/snappy"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/prometheus/prompb"
+	"github.com/stretchr/testify/require"
+)
+
+// eventually is how long a test waits for gossip, replay or hints. It decides
+// nothing but how long a failure takes.
+const eventually = 30 * time.Second
+
+// testNode is a node in this process that can be stopped and started again on
+// the same directory and ports.
+type testNode struct {
+	args []string
+	srv  *server
+}
+
+func (n *testNode) url() string { return "http://" + n.srv.public.addr() }
+
+func (n *testNode) start(t *testing.T) {
+	t.Helper()
+	app := kingpin.New("penstock", "")
+	cmd := app.Command("run", "").Default()
+	cfg := addNodeFlags(cmd)
+	_, err := app.Parse(n.args)
+	require.NoError(t, err)
+	cfg.flags = flagValues(cmd)
+	require.NoError(t, cfg.finish())
+	n.srv, err = newServer(cfg, promslog.NewNopLogger())
+	require.NoError(t, err)
+	require.NoError(t, n.srv.start(t.Context()))
+	t.Cleanup(func() { _ = n.srv.stop() })
+	require.Eventually(t, func() bool { return n.srv.ready() == nil }, eventually, 10*time.Millisecond)
+}
+
+func (n *testNode) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, n.srv.stop())
+}
+
+// startCluster runs size nodes with one bucket and one key, and waits until
+// all see all.
+func startCluster(t *testing.T, size int) []*testNode {
+	t.Helper()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "cluster.key")
+	require.NoError(t, os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef"), 0o600))
+
+	var shared []string
+	gossip := freePorts(t, size)
+	for _, addr := range gossip {
+		shared = append(shared, "--cluster.peer="+addr)
+	}
+	shared = append(shared,
+		"--cluster.key-file="+key,
+		"--web.listen-address=127.0.0.1:0",
+		"--internal.listen-address=127.0.0.1:0",
+		"--query.replica-label=replica",
+		"--objstore.config=type: FILESYSTEM\nconfig:\n  directory: "+filepath.Join(dir, "bucket"),
+	)
+	nodes := make([]*testNode, size)
+	for i := range nodes {
+		name := fmt.Sprintf("node-%d", i)
+		nodes[i] = &testNode{args: append([]string{
+			"--cluster.name=" + name,
+			"--cluster.listen-address=" + gossip[i],
+			"--cluster.advertise-address=" + gossip[i],
+			"--storage.path=" + filepath.Join(dir, name),
+		}, shared...)}
+		nodes[i].start(t)
+	}
+	waitMembers(t, nodes, size)
+	return nodes
+}
+
+// waitMembers waits until each of nodes sees want members alive and ACTIVE, and
+// all of them the same ring.
+func waitMembers(t *testing.T, nodes []*testNode, want int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		versions := map[string]bool{}
+		for _, n := range nodes {
+			status, err := fetchRing(t.Context(), n.url())
+			if err != nil {
+				return false
+			}
+			alive := 0
+			for _, m := range status.Members {
+				if m.Alive && m.State == "ACTIVE" {
+					alive++
+				}
+			}
+			if alive != want {
+				return false
+			}
+			versions[status.Version] = true
+		}
+		return len(versions) == 1
+	}, eventually, 20*time.Millisecond)
+}
+
+// freePorts returns n loopback addresses that were free for TCP a moment ago.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	var addrs []string
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		addrs = append(addrs, ln.Addr().String())
+		defer ln.Close()
+	}
+	return addrs
+}
+
+// write sends one sample of each of count series of one HA replica.
+func write(t *testing.T, n *testNode, replica string, count int, ts int64, value float64) int {
+	t.Helper()
+	var req prompb.WriteRequest
+	for i := range count {
+		req.Timeseries = append(req.Timeseries, prompb.TimeSeries{
+			Labels: []prompb.Label{
+				{Name: "__name__", Value: "test_metric"},
+				{Name: "i", Value: strconv.Itoa(i)},
+				{Name: "replica", Value: replica},
+			},
+			Samples: []prompb.Sample{{Timestamp: ts, Value: value}},
+		})
+	}
+	raw, err := req.Marshal()
+	require.NoError(t, err)
+	hreq, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url()+"/api/v1/write", bytes.NewReader(snappy.Encode(nil, raw)))
+	require.NoError(t, err)
+	hreq.Header.Set("Content-Type", "application/x-protobuf")
+	hreq.Header.Set("Content-Encoding", "snappy")
+	resp, err := (&http.Client{}).Do(hreq)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusNoContent {
+		t.Logf("write answered %s: %s", resp.Status, body)
+	}
+	return resp.StatusCode
+}
+
+// answer is a Prometheus API answer.
+type answer struct {
+	code     int
+	Status   string   `json:"status"`
+	Error    string   `json:"error"`
+	Warnings []string `json:"warnings"`
+	Data     struct {
+		Result []struct {
+			Metric map[string]string `json:"metric"`
+			Value  [2]any            `json:"value"`
+		} `json:"result"`
+	} `json:"data"`
+}
+
+func query(t *testing.T, n *testNode, promql string, params ...string) answer {
+	t.Helper()
+	values := url.Values{"query": {promql}}
+	for i := 0; i < len(params); i += 2 {
+		values.Set(params[i], params[i+1])
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.url()+"/api/v1/query?"+values.Encode(), nil)
+	require.NoError(t, err)
+	resp, err := (&http.Client{}).Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	a := answer{code: resp.StatusCode}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&a))
+	return a
+}
+
+func TestClusterReplicatesAndDeduplicates(t *testing.T) {
+	const series = 200
+	nodes := startCluster(t, 3)
+	now := time.Now().UnixMilli()
+	require.Equal(t, http.StatusNoContent, write(t, nodes[0], "a", series, now, 1))
+	require.Equal(t, http.StatusNoContent, write(t, nodes[1], "b", series, now, 1))
+
+	for _, n := range nodes {
+		a := query(t, n, "test_metric")
+		require.Equal(t, http.StatusOK, a.code, a.Error)
+		require.Empty(t, a.Warnings)
+		require.Len(t, a.Data.Result, series, "each series once with dedup")
+		require.NotContains(t, a.Data.Result[0].Metric, "replica")
+		require.Len(t, query(t, n, "test_metric", "dedup", "false").Data.Result, 2*series)
+	}
+}
+
+func TestClusterSurvivesTheLossOfOneMember(t *testing.T) {
+	const series = 200
+	nodes := startCluster(t, 3)
+	now := time.Now().UnixMilli()
+	require.Equal(t, http.StatusNoContent, write(t, nodes[0], "a", series, now-2000, 1))
+
+	nodes[2].stop(t)
+	require.Equal(t, http.StatusNoContent, write(t, nodes[0], "a", series, now-1000, 2))
+	a := query(t, nodes[1], "count(test_metric == 2)")
+	require.Equal(t, http.StatusOK, a.code, a.Error)
+	require.Equal(t, strconv.Itoa(series), a.Data.Result[0].Value[1])
+	require.Empty(t, a.Warnings)
+
+	// Its hints bring back what it missed, and with the other two gone it has it.
+	nodes[2].start(t)
+	waitMembers(t, nodes, 3)
+	require.Eventually(t, func() bool {
+		for _, n := range nodes {
+			if len(n.srv.hints.Pending()) > 0 {
+				return false
+			}
+		}
+		return true
+	}, eventually, 20*time.Millisecond)
+	nodes[0].stop(t)
+	nodes[1].stop(t)
+	require.Equal(t, http.StatusServiceUnavailable, write(t, nodes[2], "a", series, now, 3))
+	require.Equal(t, http.StatusServiceUnavailable, query(t, nodes[2], "test_metric").code)
+	a = query(t, nodes[2], "count(test_metric == 2)", "partial_response", "true")
+	require.Equal(t, http.StatusOK, a.code, a.Error)
+	require.Equal(t, strconv.Itoa(series), a.Data.Result[0].Value[1])
+	require.NotEmpty(t, a.Warnings)
+	require.Contains(t, strings.Join(a.Warnings, " "), "node-0")
+}
+
+func TestLoneNodeNeedsNoFlags(t *testing.T) {
+	n := &testNode{args: []string{
+		"--storage.path=" + t.TempDir(), "--web.listen-address=127.0.0.1:0", "--internal.listen-address=127.0.0.1:0",
+	}}
+	n.start(t)
+	now := time.Now().UnixMilli()
+	require.Equal(t, http.StatusNoContent, write(t, n, "a", 10, now, 1))
+	require.Len(t, query(t, n, "test_metric").Data.Result, 10)
+	n.stop(t)
+	n.start(t)
+	require.Len(t, query(t, n, "test_metric").Data.Result, 10, "after a restart")
+}

@@ -1,0 +1,145 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"github.com/penstock-io/penstock/ingest"
+	"github.com/penstock-io/penstock/querier"
+	"github.com/penstock-io/penstock/ring"
+)
+
+// mount puts every endpoint behind its listener:
+//
+//	public    /api/v1/write, /push, /receive   remote write
+//	          /api/v1/...                      Prometheus' HTTP API
+//	          /api/v1/status/ring              members and slots
+//	          /-/healthy /-/ready /metrics /
+//	internal  /internal/v1/...                 the other members, signed
+//	          /-/flush /debug/pprof            operators (public: --web.enable-lifecycle)
+func (s *server) mount() error {
+	public, err := s.publicMux()
+	if err != nil {
+		return err
+	}
+	s.public.server.Handler = public
+	if prefix := s.cfg.prefix(); prefix != "" {
+		mux := http.NewServeMux()
+		mux.Handle(prefix+"/", http.StripPrefix(prefix, public))
+		// Load balancers and orchestrators ask the node itself, not its users' URL.
+		mux.Handle("/-/", public)
+		mux.Handle("/metrics", public)
+		s.public.server.Handler = mux
+	}
+	s.internal.server.Handler = s.internalMux()
+	return nil
+}
+
+func (s *server) publicMux() (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	write := ingest.NewHandler(ingest.HandlerConfig{
+		Writer:    s.distributor,
+		Tenant:    tenantOf,
+		MaxFuture: maxFutureCoordinator,
+	}, s.logger.With("component", "write"), s.reg)
+	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
+		mux.Handle(path, write)
+	}
+	mux.Handle("/api/v1/status/ring", ring.StatusHandler(s.members.View))
+	mux.Handle("/api/v1/", s.newAPI())
+	s.mountStatus(mux)
+	if s.cfg.web.enableLifecycle {
+		s.mountLifecycle(mux)
+	}
+	landing, err := web.NewLandingPage(web.LandingConfig{
+		Name:        "Penstock",
+		Description: "Prometheus remote-write receiver and ingest cluster. Member " + s.identity.Name + ".",
+		Version:     version.Info(),
+		RoutePrefix: s.cfg.prefix() + "/",
+		Links: []web.LandingLinks{
+			{Address: s.cfg.prefix() + "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
+			{Address: s.cfg.prefix() + "/api/v1/status/flags", Text: "Flags"},
+			{Address: s.cfg.prefix() + "/api/v1/status/tsdb", Text: "TSDB status"},
+			{Address: "/metrics", Text: "Metrics"},
+			{Address: "/-/ready", Text: "Readiness"},
+		},
+		Profiling: "false",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("landing page: %w", err)
+	}
+	mux.Handle("/{$}", landing)
+	return mux, nil
+}
+
+func (s *server) internalMux() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle("/internal/v1/write", s.auth.Middleware(ingest.NewInternalHandler(ingest.InternalHandlerConfig{
+		Local:  s.local,
+		Tenant: tenantOf,
+	}, s.logger.With("component", "internal_write"), s.reg)))
+	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
+		Local:  s.store,
+		Tenant: tenantOf,
+	}, s.logger.With("component", "internal_read"), s.reg)))
+	s.mountStatus(mux)
+	s.mountLifecycle(mux)
+	return mux
+}
+
+func (s *server) mountStatus(mux *http.ServeMux) {
+	mux.Handle("/metrics", promhttp.HandlerFor(s.reg, promhttp.HandlerOpts{Registry: s.reg, EnableOpenMetrics: true}))
+	mux.HandleFunc("/-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "Penstock is healthy.")
+	})
+	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.ready(); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "Penstock is ready.")
+	})
+}
+
+func (s *server) mountLifecycle(mux *http.ServeMux) {
+	mux.HandleFunc("POST /-/flush", s.flush)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+}
+
+// flush cuts the head of every tenant into blocks and uploads them. Samples
+// older than the cut are refused afterwards unless they fit the out-of-order
+// window.
+func (s *server) flush(w http.ResponseWriter, r *http.Request) {
+	if err := s.ready(); err != nil {
+		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	for _, tenant := range s.store.Tenants() {
+		if err := s.store.FlushHead(r.Context(), tenant); err != nil {
+			http.Error(w, fmt.Sprintf("flush tenant %s: %s", tenant, err), http.StatusInternalServerError)
+			return
+		}
+	}
+	uploaded := 0
+	if s.uploader != nil {
+		ids, err := s.uploader.Sync(r.Context())
+		if err != nil {
+			http.Error(w, "upload: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		uploaded = len(ids)
+	}
+	fmt.Fprintf(w, "flushed %d tenants, uploaded %d blocks\n", len(s.store.Tenants()), uploaded)
+}

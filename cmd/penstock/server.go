@@ -1,0 +1,283 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/common/version"
+
+	"github.com/penstock-io/penstock/ingest"
+	"github.com/penstock-io/penstock/ingest/hint"
+	"github.com/penstock-io/penstock/querier"
+	"github.com/penstock-io/penstock/querier/blockstore"
+	"github.com/penstock-io/penstock/ring"
+	"github.com/penstock-io/penstock/tsdbstore"
+	"github.com/penstock-io/penstock/uploader"
+)
+
+// leaveGrace is how long a member that is stopping goes on serving after it has
+// gossiped LEAVING: gossip reaches every member in a few hundred milliseconds,
+// and a load balancer that checks once a second has seen /-/ready fail.
+const leaveGrace = time.Second
+
+// readyPoll is how often a member that is starting looks whether its store is.
+const readyPoll = 100 * time.Millisecond
+
+// server is one node. newServer wires it, start opens its doors, stop closes
+// it in order. The numbers are the order of construction:
+//
+//	    remote write                                  PromQL
+//	         |                                          |
+//	(10) public listener: mux, tenants, lifecycle endpoints
+//	         |                                          |
+//	 (7) ingest.Handler                          (9) querier/api
+//	         |                                          |
+//	 (6) ingest.Distributor -- (5) ingest/hint   (9) querier/dedup
+//	    |    |         \                                |
+//	    |  (4) ring     \ members over         (8) querier (fan-out)
+//	    |                \ (10) internal          /     |      \
+//	    |                 \ listener         members    |       \
+//	 (1) tsdbstore <------------------------------------+        \
+//	         |                                                    |
+//	 (3) uploader --------> (2) bucket <----------- (2) querier/blockstore
+type server struct {
+	*lifecycle
+	cfg    *config
+	logger *slog.Logger
+	reg    *prometheus.Registry
+
+	identity    ring.Identity
+	clusterKey  []byte
+	auth        *ring.Auth
+	client      *http.Client // to the other members
+	scheme      string       // of the internal listeners
+	members     membership
+	cluster     *ring.Cluster // nil on a lone node
+	store       *tsdbstore.Store
+	blocks      *blockstore.Store  // nil without a bucket
+	uploader    *uploader.Uploader // nil without a bucket
+	hints       *hint.Log
+	metadata    *ingest.MetadataStore
+	local       *ingest.Local
+	distributor *ingest.Distributor
+	querier     *querier.Querier
+
+	public, internal *listener
+	stopping         atomic.Bool
+}
+
+// membership is the ring as the rest of the node sees it.
+type membership interface {
+	View() *ring.View
+	SetState(state ring.State) error
+}
+
+func addRun(app *kingpin.Application) (string, func(context.Context, io.Writer) error) {
+	cmd := app.Command("run", "Run a node. This is what penstock does without a command.").Default()
+	cfg := addNodeFlags(cmd)
+	return cmd.FullCommand(), func(ctx context.Context, _ io.Writer) error {
+		cfg.flags = flagValues(cmd)
+		return runNode(ctx, cfg)
+	}
+}
+
+// runNode runs a node until ctx ends or one of its parts fails.
+func runNode(ctx context.Context, cfg *config) error {
+	if err := cfg.finish(); err != nil {
+		return err
+	}
+	logger := promslog.New(&cfg.log)
+	s, err := newServer(cfg, logger)
+	if err != nil {
+		return err
+	}
+	if err := s.start(ctx); err != nil {
+		return errors.Join(err, s.stop())
+	}
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping", "reason", "signal")
+		return s.stop()
+	case err := <-s.failed:
+		logger.Error("stopping", "reason", "a part of the node failed", "err", err)
+		return errors.Join(err, s.stop())
+	}
+}
+
+// newServer wires a node. Nothing runs yet but its listeners and gossip socket
+// are bound. On an error everything that was opened is closed again.
+func newServer(cfg *config, logger *slog.Logger) (_ *server, err error) {
+	s := &server{
+		lifecycle: newLifecycle(logger),
+		cfg:       cfg,
+		logger:    logger,
+		reg:       prometheus.NewRegistry(),
+	}
+	s.reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("penstock"),
+	)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	for _, wire := range []func() error{
+		s.openStorage,
+		s.openBucket,
+		s.bind,
+		s.openRing,
+		s.wireWrites,
+		s.wireReads,
+		s.mount,
+	} {
+		if err := wire(); err != nil {
+			return nil, err
+		}
+	}
+	logger.Info("node wired", "version", version.Info(), "member", s.identity.Name,
+		"replication_factor", cfg.cluster.replicationFactor, "bucket", s.blocks != nil)
+	return s, nil
+}
+
+// openStorage takes the data directory and opens the parts that live in it.
+func (s *server) openStorage() error {
+	cfg := s.cfg
+	if err := checkDataDir(cfg.storage.path); err != nil {
+		return err
+	}
+	var err error
+	if s.identity, err = ring.LoadIdentity(cfg.storage.path, cfg.cluster.name); err != nil {
+		return err
+	}
+	s.store, err = tsdbstore.Open(tsdbstore.Config{
+		Dir:              filepath.Join(cfg.storage.path, "tsdb"),
+		BlockDuration:    time.Duration(cfg.storage.blockDuration),
+		OutOfOrderWindow: time.Duration(cfg.storage.outOfOrderWindow),
+		Retention:        time.Duration(cfg.storage.retention),
+		Member:           s.identity.Name,
+		Held:             s.heldFunc(),
+		Created:          s.identity.Created,
+	}, s.logger.With("component", "tsdb"), s.reg)
+	if err != nil {
+		return err
+	}
+	s.onStop("close tsdb", s.store.Close)
+
+	s.metadata, err = ingest.OpenMetadata(ingest.MetadataConfig{Dir: filepath.Join(cfg.storage.path, "metadata")}, s.logger.With("component", "metadata"), s.reg)
+	return err
+}
+
+// start serves the listeners, joins the cluster and starts the background
+// loops. It returns as soon as the node can answer; replay goes on behind it
+// and /-/ready tells when it is done. An error means that the node must not
+// run: a port that cannot be served or a cluster that refuses it.
+func (s *server) start(ctx context.Context) error {
+	s.serve(s.internal)
+	s.serve(s.public)
+	if s.cluster != nil {
+		if err := s.cluster.Join(ctx); err != nil {
+			return err
+		}
+		s.background("ring", s.cluster.Run)
+	}
+	if s.blocks != nil {
+		s.background("block index", s.blocks.Run)
+	}
+	s.background("metadata", s.metadata.Run)
+	s.background("replay", s.replay)
+	s.background("hint replay", s.distributor.Run)
+	s.onStop("announce leaving", s.announceLeaving)
+	s.logger.Info("listening", "public", s.public.addr(), "internal", s.internal.addr())
+	return nil
+}
+
+// replay opens the local TSDBs and runs the loops that need them. This member
+// turns ACTIVE when all of them are open; a tenant that cannot be opened keeps it
+// JOINING, so that queries count it as missing, while the store tries again.
+func (s *server) replay(ctx context.Context) error {
+	start := time.Now()
+	if err := s.store.Replay(ctx); err != nil && ctx.Err() == nil {
+		s.logger.Error("some tenants cannot be opened, trying again", "err", err)
+	}
+	loops := []func(context.Context) error{s.store.Run, func(ctx context.Context) error {
+		return s.activate(ctx, start)
+	}}
+	if s.uploader != nil {
+		loops = append(loops, s.uploader.Run)
+	}
+	return runAll(ctx, loops)
+}
+
+// activate waits until every TSDB is open and lets this member take its part.
+func (s *server) activate(ctx context.Context, start time.Time) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for !s.store.Ready() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+	s.logger.Info("ready", "tenants", len(s.store.Tenants()), "replay_seconds", time.Since(start).Seconds())
+	return s.members.SetState(ring.Active)
+}
+
+// runAll runs loops until the first one fails or ctx ends, and waits for all.
+func runAll(ctx context.Context, loops []func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, len(loops))
+	for _, loop := range loops {
+		go func() { errs <- loop(ctx) }()
+	}
+	var first error
+	for range loops {
+		if err := <-errs; err != nil && first == nil && ctx.Err() == nil {
+			first = err
+			cancel()
+		}
+	}
+	return first
+}
+
+// ready says why this node must not get traffic, or nothing.
+func (s *server) ready() error {
+	if s.stopping.Load() {
+		return errors.New("stopping")
+	}
+	if !s.store.Ready() {
+		opened, total := s.store.Status()
+		return fmt.Errorf("replaying the write-ahead log: %d of %d tenants open", opened, total)
+	}
+	return nil
+}
+
+// announceLeaving is the first step of stopping: the other members write hints
+// for this one and the load balancer turns away before a socket closes.
+func (s *server) announceLeaving() error {
+	s.stopping.Store(true)
+	if s.cluster == nil {
+		return nil
+	}
+	err := s.members.SetState(ring.Leaving)
+	time.Sleep(leaveGrace)
+	return err
+}

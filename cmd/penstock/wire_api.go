@@ -1,0 +1,96 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/tsdb"
+	v1 "github.com/prometheus/prometheus/web/api/v1"
+
+	"github.com/penstock-io/penstock/querier"
+	"github.com/penstock-io/penstock/querier/api"
+)
+
+// newAPI is Prometheus' HTTP API over the deduplicated read path.
+func (s *server) newAPI() http.Handler {
+	start := time.Now()
+	return api.New(api.Config{
+		Engine:    s.newEngine(),
+		Queryable: s.deduplicated(),
+		Exemplars: s.querier,
+		// Not s.ready: a member that replays still answers from the others, and
+		// completeness counts it as missing; one that stops answers until its
+		// listener closes, because load balancers take a while to turn away.
+		Ready:  func() bool { return true },
+		Params: queryContext,
+
+		Metadata:   s.metricMetadata,
+		TSDBStats:  s.tsdbStats,
+		BlockMetas: func(ctx context.Context) []tsdb.BlockMeta { return s.store.Blocks(queryTenant(ctx)) },
+
+		Flags: s.cfg.flags,
+		BuildInfo: api.BuildInfo{
+			Revision:           version.GetRevision(),
+			Branch:             version.Branch,
+			BuildUser:          version.BuildUser,
+			BuildDate:          version.BuildDate,
+			GoVersion:          version.GoVersion,
+			ApplicationVersion: version.Version,
+		},
+		RuntimeInfo: func() (v1.RuntimeInfo, error) { return s.runtimeInfo(start), nil },
+		Gatherer:    s.reg,
+		ExternalURL: s.cfg.web.externalURL,
+	}, s.logger.With("component", "api"), s.reg)
+}
+
+// metricMetadata is this member's copy of what senders told of their metrics;
+// every member has one.
+func (s *server) metricMetadata(ctx context.Context, metric string, limit, _ int) map[string][]api.Metadata {
+	out := map[string][]api.Metadata{}
+	for _, m := range s.metadata.Get(queryTenant(ctx), metric, limit) {
+		out[m.Name] = []api.Metadata{{Type: string(m.Type), Unit: m.Unit, Help: m.Help}}
+	}
+	return out
+}
+
+// tsdbStats is the cardinality of this member's head.
+func (s *server) tsdbStats(ctx context.Context, limit int) (api.TSDBStats, error) {
+	stats, err := s.store.Stats(queryTenant(ctx), "__name__", limit)
+	return api.TSDBStats{Stats: stats}, err
+}
+
+func (s *server) runtimeInfo(start time.Time) v1.RuntimeInfo {
+	info := v1.RuntimeInfo{
+		StartTime:           start,
+		ServerTime:          time.Now(),
+		ReloadConfigSuccess: true,
+		LastConfigTime:      start,
+		GoroutineCount:      runtime.NumGoroutine(),
+		GOMAXPROCS:          runtime.GOMAXPROCS(0),
+		GOGC:                os.Getenv("GOGC"),
+		GODEBUG:             os.Getenv("GODEBUG"),
+		StorageRetention:    s.cfg.storage.retention.String(),
+	}
+	// Not worth failing the page for: both are hints to the reader.
+	info.Hostname, _ = os.Hostname()
+	info.CWD, _ = os.Getwd()
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		info.GOMEMLIMIT = limit
+	}
+	return info
+}
+
+// queryTenant is the tenant that queryContext put into every request's context.
+func queryTenant(ctx context.Context) string {
+	tenant, _ := querier.TenantFrom(ctx)
+	return tenant
+}

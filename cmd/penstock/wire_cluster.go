@@ -1,0 +1,187 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-sockaddr"
+	"github.com/prometheus/exporter-toolkit/web"
+	"go.yaml.in/yaml/v2"
+
+	"github.com/penstock-io/penstock/querier"
+	"github.com/penstock-io/penstock/ring"
+)
+
+const (
+	// Requests between two members at once. More would only queue in the kernel;
+	// idle ones are kept so that a burst does not start with handshakes.
+	peerConnsMax = 64
+
+	// A goodbye takes half a second where somebody hears it.
+	leaveTimeout = 2 * time.Second
+)
+
+// openRing makes this node a member: of a cluster of one, or of the cluster
+// whose seeds it was given. It does not join yet.
+func (s *server) openRing() error {
+	cfg := &s.cfg.cluster
+	if err := s.openPeerClient(); err != nil {
+		return err
+	}
+	self := ring.Member{
+		Name:       s.identity.Name,
+		Zone:       cfg.zone,
+		State:      ring.Joining,
+		HTTPAddr:   s.public.addr(),
+		Generation: s.identity.Generation,
+	}
+	if !s.cfg.clustered() {
+		self.InternalAddr = s.internal.addr()
+		s.members = ring.NewStatic(self, cfg.replicationFactor)
+		return nil
+	}
+	// No private address is not an error yet: a flag may give one.
+	private, _ := sockaddr.GetPrivateIP()
+	addr, err := internalAddr(cfg.advertiseAddress, s.internal.addr(), private)
+	if err != nil {
+		return err
+	}
+	s.cluster, err = ring.NewCluster(ring.Config{
+		Identity:      s.identity,
+		Zone:          cfg.zone,
+		BindAddr:      cfg.listenAddress,
+		AdvertiseAddr: cfg.advertiseAddress,
+		InternalAddr:  addr,
+		HTTPAddr:      s.public.addr(),
+		Label:         cfg.label,
+		Key:           s.clusterKey,
+		Peers:         cfg.peers,
+		Settings: ring.Settings{
+			RF:               cfg.replicationFactor,
+			OutOfOrderWindow: time.Duration(s.cfg.storage.outOfOrderWindow),
+			BlockDuration:    time.Duration(s.cfg.storage.blockDuration),
+		},
+		Dir:         filepath.Join(s.cfg.storage.path, "cluster"),
+		ForgetAfter: time.Duration(cfg.forgetAfter),
+		// What a forgotten member served is past retention after this.
+		ForgottenRetention: time.Duration(s.cfg.storage.retention),
+	}, s.logger.With("component", "ring"), s.reg)
+	if err != nil {
+		return err
+	}
+	s.members = s.cluster
+	s.onStop("leave cluster", func() error { return s.cluster.Leave(leaveTimeout) })
+	if cfg.replicationFactor == 2 {
+		s.logger.Warn("with --cluster.replication-factor=2 both owners must take a write: one member down stops writes of the series that it owns; use 3 for availability")
+	}
+	return nil
+}
+
+// openPeerClient builds the HTTP client towards the other members: it signs
+// with the cluster key and, with TLS on the internal listener, presents this
+// member's certificate.
+func (s *server) openPeerClient() error {
+	var err error
+	if s.cfg.cluster.keyFile != "" {
+		raw, err := os.ReadFile(s.cfg.cluster.keyFile)
+		if err != nil {
+			return fmt.Errorf("--cluster.key-file: %w", err)
+		}
+		if s.clusterKey, err = ring.ParseKey(raw); err != nil {
+			return fmt.Errorf("--cluster.key-file=%s: %w", s.cfg.cluster.keyFile, err)
+		}
+	}
+	s.auth = ring.NewAuth(s.clusterKey, s.identity.Name, s.reg)
+
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		MaxConnsPerHost:     peerConnsMax,
+		MaxIdleConnsPerHost: peerConnsMax,
+		IdleConnTimeout:     2 * time.Minute,
+		// Bodies are compressed where that pays; the transport must not do it again.
+		DisableCompression: true,
+	}
+	s.scheme = "http"
+	if s.cfg.internal.configFile != "" {
+		if transport.TLSClientConfig, err = peerTLS(s.cfg.internal.configFile); err != nil {
+			return fmt.Errorf("--internal.config.file=%s: %w", s.cfg.internal.configFile, err)
+		}
+		if transport.TLSClientConfig != nil {
+			s.scheme = "https"
+		}
+	}
+	s.client = &http.Client{
+		Transport: s.auth.RoundTripper(transport),
+		// A member never redirects; following one would sign for a stranger.
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("a member must not redirect")
+		},
+	}
+	return nil
+}
+
+// peerTLS turns the server side of an exporter-toolkit file into the client
+// side: members trust its client_ca_file and present its certificate. It is nil
+// when the file has no TLS section.
+func peerTLS(file string) (*tls.Config, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var cfg web.Config
+	if err := yaml.Unmarshal(raw, &cfg); err != nil {
+		return nil, err
+	}
+	cfg.TLSConfig.SetDirectory(filepath.Dir(file))
+	if !cfg.TLSConfig.IsEnabled() {
+		return nil, nil
+	}
+	server, err := web.ConfigToTLSConfig(&cfg.TLSConfig)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:           tls.VersionTLS12,
+		RootCAs:              server.ClientCAs, // nil: the system's
+		GetClientCertificate: clientCertificate(server),
+	}, nil
+}
+
+func clientCertificate(server *tls.Config) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if server.GetCertificate == nil {
+			return &tls.Certificate{}, nil
+		}
+		return server.GetCertificate(&tls.ClientHelloInfo{})
+	}
+}
+
+// memberships is the ring in the words of the read path.
+func (s *server) memberships() querier.Membership {
+	view := s.members.View()
+	out := querier.Membership{RF: view.Ring.RF(), Members: make([]querier.Member, 0, len(view.Members))}
+	for _, m := range view.Members {
+		if m.State == ring.Left {
+			continue // It passed on what it had before it left.
+		}
+		out.Members = append(out.Members, querier.Member{
+			Name:      m.Name,
+			Zone:      m.Zone,
+			URL:       s.scheme + "://" + m.InternalAddr,
+			Self:      m.Name == view.Self,
+			Alive:     m.Alive,
+			Serving:   m.State == ring.Active || m.State == ring.Leaving,
+			Forgotten: m.Forgotten,
+		})
+	}
+	return out
+}
