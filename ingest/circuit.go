@@ -41,17 +41,19 @@ func (c *circuit) allow(now time.Time) bool {
 	return true
 }
 
-// done reports how a request that was allowed ended.
-func (c *circuit) done(now time.Time, ok bool) {
+// done reports how a request that was allowed ended. It returns true when that opened
+// the circuit.
+func (c *circuit) done(now time.Time, ok bool) (opened bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.probing = false
 	if ok {
 		c.failures = 0
-		return
+		return false
 	}
 	c.failures++
 	c.until = now.Add(circuitRest)
+	return c.failures == circuitFailures
 }
 
 // open tells whether requests are being kept back.

@@ -105,7 +105,7 @@ func NewDistributor(cfg DistributorConfig, logger *slog.Logger, reg prometheus.R
 	d := &Distributor{cfg: cfg, logger: logger}
 	d.metrics = newDistributorMetrics(reg, d)
 	d.local = localOwner{writer: cfg.Local, inflight: gate{limit: cfg.MaxInflightBytes}, metrics: d.metrics, logger: logger}
-	d.peers = peerSet{cfg: &d.cfg, metrics: d.metrics, byName: map[string]*peer{}}
+	d.peers = peerSet{cfg: &d.cfg, logger: logger, metrics: d.metrics, byName: map[string]*peer{}}
 	return d
 }
 

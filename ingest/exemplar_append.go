@@ -59,7 +59,7 @@ func hostExemplars(b *Batch, part []uint32) exemplarHosts {
 			byKey = seriesWithSamples(b, part)
 			h.guests = map[uint32][]looseExemplar{}
 		}
-		decoded := decodeExemplars(b, uint32(pos), s)
+		decoded := decodeExemplars(uint32(pos), s)
 		host, ok := byKey[s.key]
 		if ok && labels.Equal(b.series[part[host]].labels, s.labels) {
 			h.guests[host] = append(h.guests[host], decoded...)
@@ -81,7 +81,7 @@ func seriesWithSamples(b *Batch, part []uint32) map[uint64]uint32 {
 }
 
 // take returns the exemplars that the samples of the series at pos carry.
-func (h *exemplarHosts) take(b *Batch, pos uint32, s *Series) pendingExemplars {
+func (h *exemplarHosts) take(pos uint32, s *Series) pendingExemplars {
 	guests := h.guests[pos]
 	if len(s.exemplars) == 0 && len(guests) == 0 {
 		return pendingExemplars{}
@@ -89,7 +89,7 @@ func (h *exemplarHosts) take(b *Batch, pos uint32, s *Series) pendingExemplars {
 	if len(s.samples)+len(s.histograms) == 0 {
 		return pendingExemplars{} // A guest itself, or loose already.
 	}
-	p := pendingExemplars{items: append(decodeExemplars(b, pos, s), guests...)}
+	p := pendingExemplars{items: append(decodeExemplars(pos, s), guests...)}
 	slices.SortStableFunc(p.items, func(a, b looseExemplar) int {
 		return exemplar.Compare(a.ex, b.ex)
 	})
@@ -99,7 +99,7 @@ func (h *exemplarHosts) take(b *Batch, pos uint32, s *Series) pendingExemplars {
 	return p
 }
 
-func decodeExemplars(b *Batch, pos uint32, s *Series) []looseExemplar {
+func decodeExemplars(pos uint32, s *Series) []looseExemplar {
 	first := uint32(len(s.samples) + len(s.histograms))
 	out := make([]looseExemplar, 0, len(s.exemplars))
 	// A decoder of its own: several owners may read one batch at the same time.

@@ -18,6 +18,8 @@ type HintLog interface {
 	Pending() map[string]hint.Stats
 }
 
+var _ HintLog = (*hint.Log)(nil)
+
 // hintVersion is the first byte of a hint's payload; docs/format/push.md has the rest.
 const hintVersion = 1
 

@@ -144,7 +144,7 @@ type seriesAppend struct {
 }
 
 func (a *seriesAppend) run() {
-	a.exemplars = a.tx.hosts.take(a.tx.batch, a.pos, a.s)
+	a.exemplars = a.tx.hosts.take(a.pos, a.s)
 	item := uint32(0)
 	for _, smp := range a.s.samples {
 		a.append(item, smp, nil)

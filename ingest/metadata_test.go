@@ -118,7 +118,8 @@ func TestMetadataOfBothProtocols(t *testing.T) {
 
 	v1 := encodeV1(t, &prompb.WriteRequest{Metadata: []prompb.MetricMetadata{
 		{Type: prompb.MetricMetadata_SUMMARY, MetricFamilyName: "rpc_seconds", Help: "RPC time.", Unit: "seconds"},
-		{MetricFamilyName: "", Help: "no name"}, {MetricFamilyName: "bad\xff"},
+		{MetricFamilyName: "", Help: "no name"},
+		{MetricFamilyName: "bad\xff"},
 		{MetricFamilyName: "long", Help: strings.Repeat("x", familyHelpBytesMax+1)},
 	}})
 	require.Equal(t, http.StatusNoContent, post(t, h, typeV1, v1).Code)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync"
 
@@ -35,6 +36,7 @@ type peer struct {
 	cfg       *DistributorConfig
 	inflight  gate
 	circuit   circuit
+	logger    *slog.Logger
 	metrics   *distributorMetrics
 }
 
@@ -101,7 +103,10 @@ func (p *peer) push(ctx context.Context, tenant string, body bodySource) (Reply,
 		return Reply{}, errCircuitOpen
 	}
 	reply, err := p.roundTrip(ctx, tenant, body)
-	p.circuit.done(p.cfg.Now(), err == nil)
+	opened := p.circuit.done(p.cfg.Now(), err == nil)
+	if opened {
+		p.logger.Warn("member does not take writes; it gets hints until it does", "member", p.name, "err", err)
+	}
 	if err != nil {
 		return Reply{}, fmt.Errorf("push to member %s: %w", p.name, err)
 	}
@@ -188,6 +193,7 @@ func (o ownBody) open() io.ReadCloser { return io.NopCloser(bytes.NewReader(o)) 
 // peerSet has the peers by name. Safe for concurrent use.
 type peerSet struct {
 	cfg     *DistributorConfig
+	logger  *slog.Logger
 	metrics *distributorMetrics
 	mu      sync.RWMutex
 	byName  map[string]*peer
@@ -207,7 +213,7 @@ func (s *peerSet) get(m ring.Member) *peer {
 	if p := s.byName[m.Name]; p != nil && p.url == url {
 		return p
 	}
-	p = &peer{name: m.Name, url: url, cfg: s.cfg, metrics: s.metrics, inflight: gate{limit: s.cfg.MaxInflightBytes}}
+	p = &peer{name: m.Name, url: url, cfg: s.cfg, logger: s.logger, metrics: s.metrics, inflight: gate{limit: s.cfg.MaxInflightBytes}}
 	s.byName[m.Name] = p
 	return p
 }

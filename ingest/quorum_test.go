@@ -194,7 +194,7 @@ func TestNaiveEarlyStopDependsOnOrder(t *testing.T) {
 			answers := map[outcome]bool{}
 			eachOrder(rf, func(order []int) { answers[arrive(v, order, naive(rf))] = true })
 			if len(answers) > 1 {
-				ambiguous[fmt.Sprint(rf, v)] = true
+				ambiguous[fmt.Sprintf("%d %v", rf, v)] = true
 			}
 		})
 	}

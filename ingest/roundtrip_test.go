@@ -31,8 +31,11 @@ func kinds(now int64) (series []prompb.TimeSeries, want map[string][]storedSampl
 	}
 	series = []prompb.TimeSeries{
 		{Labels: labelsV1("__name__", "floats", "z", "1", "a", "2", "empty", ""), Samples: []prompb.Sample{
-			{Timestamp: now, Value: 1.5}, {Timestamp: now + 1, Value: weird}, {Timestamp: now + 2, Value: 0},
-			{Timestamp: now + 3, Value: math.Inf(-1)}, {Timestamp: now + 4, Value: staleNaN()},
+			{Timestamp: now, Value: 1.5},
+			{Timestamp: now + 1, Value: weird},
+			{Timestamp: now + 2, Value: 0},
+			{Timestamp: now + 3, Value: math.Inf(-1)},
+			{Timestamp: now + 4, Value: staleNaN()},
 		}},
 		{Labels: labelsV1("__name__", "ints"), Histograms: []prompb.Histogram{
 			prompb.FromIntHistogram(now, intHistogram()), prompb.FromIntHistogram(now+1, stale),

@@ -6,6 +6,7 @@ package ingest
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/histogram"
@@ -270,7 +271,22 @@ func seedsV1(t testing.TB) [][]byte {
 	}
 	data, err := full.Marshal()
 	require.NoError(t, err)
-	return append([][]byte{data, {}}, hostileMessages()...)
+	return append([][]byte{data, twoKinds(t, fieldV1Series, fieldHistograms), {}}, hostileMessages()...)
+}
+
+// twoKinds is a request with histograms that are of both kinds; of a oneof, the last
+// one counts.
+func twoKinds(t testing.TB, seriesField, histogramField int) []byte {
+	t.Helper()
+	ih, fh := prompb.FromIntHistogram(10, intHistogram()), prompb.FromFloatHistogram(11, intHistogram().ToFloat(nil))
+	ints, err := ih.Marshal()
+	require.NoError(t, err)
+	floats, err := fh.Marshal()
+	require.NoError(t, err)
+	var series []byte
+	series = appendEntry(series, histogramField, slices.Concat(ints, floats))
+	series = appendEntry(series, histogramField, slices.Concat(floats, ints))
+	return appendEntry(nil, seriesField, series)
 }
 
 func seedsV2(t testing.TB) [][]byte {
@@ -294,7 +310,7 @@ func seedsV2(t testing.TB) [][]byte {
 	}
 	data, err := full.Marshal()
 	require.NoError(t, err)
-	return append([][]byte{data, {}}, hostileMessages()...)
+	return append([][]byte{data, twoKinds(t, fieldV2Series, fieldV2Histograms), {}}, hostileMessages()...)
 }
 
 // hostileMessages are bodies that a length, a depth or a type is wrong in.
@@ -315,10 +331,15 @@ func hostileMessages() [][]byte {
 		append([]byte{0x0a}, long...),
 		append([]byte{0x08}, append(long[:9:9], 0xff, 0x01)...),
 		{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f},
-		{0x0c}, {0x00}, {0x0e}, {0x0f, 0x00},
+		{0x0c},
+		{0x00},
+		{0x0e},
+		{0x0f, 0x00},
 		groups(3), groups(skipDepthMax), groups(100_000),
 		{0x0a, 0x02, 0x08, 0x01},
-		{0x2a, 0x02, 0x0a, 0x00}, {0x22, 0x00}, {0x22, 0x01, 'a'},
+		{0x2a, 0x02, 0x0a, 0x00},
+		{0x22, 0x00},
+		{0x22, 0x01, 'a'},
 		{0x2a, 0x03, 0x0a, 0x01, 0xff},
 	}
 }

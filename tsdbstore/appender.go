@@ -19,26 +19,53 @@ var errWriteFailed = errors.New("a write to the WAL or WBL failed")
 // errAppenderDone is returned by a second Commit or Rollback.
 var errAppenderDone = errors.New("appender was committed or rolled back before")
 
-// appender appends to one instance and acknowledges only while its logs are
-// whole. It must be committed or rolled back, because a reopen waits for it.
-// Like every appender it is for one goroutine.
+// transaction is one append to one instance. It acknowledges only while the
+// instance's logs are whole. It must be committed or rolled back, because a reopen
+// waits for it. Like every appender it is for one goroutine.
+type transaction struct {
+	tenant *tenant
+	inst   *instance
+	done   bool
+}
+
+// appender appends samples.
 type appender struct {
 	storage.AppenderV2
-	tenant  *tenant
-	inst    *instance
+	transaction
 	samples int
-	done    bool
+}
+
+// exemplarAppender appends what AppenderV2 cannot: exemplars of series that have
+// no sample in the same transaction.
+type exemplarAppender struct {
+	storage.Appender
+	transaction
 }
 
 var _ storage.GetRef = (*appender)(nil)
 
-// appender enters the tenant's gate; the appender leaves it.
-func (t *tenant) appender(ctx context.Context) (*appender, error) {
+// begin enters the tenant's gate; the end of the transaction leaves it.
+func (t *tenant) begin() (transaction, error) {
 	if err := t.gate.enterAppend(); err != nil {
+		return transaction{}, err
+	}
+	return transaction{tenant: t, inst: t.inst.Load()}, nil
+}
+
+func (t *tenant) appender(ctx context.Context) (storage.AppenderV2, error) {
+	tx, err := t.begin()
+	if err != nil {
 		return nil, err
 	}
-	inst := t.inst.Load()
-	return &appender{AppenderV2: inst.db.AppenderV2(ctx), tenant: t, inst: inst}, nil
+	return &appender{AppenderV2: tx.inst.db.AppenderV2(ctx), transaction: tx}, nil
+}
+
+func (t *tenant) exemplarAppender(ctx context.Context) (storage.Appender, error) {
+	tx, err := t.begin()
+	if err != nil {
+		return nil, err
+	}
+	return &exemplarAppender{Appender: tx.inst.db.Appender(ctx), transaction: tx}, nil
 }
 
 // Generation tells this open of the TSDB from every other. A series reference
@@ -65,28 +92,9 @@ func (a *appender) GetRef(lset labels.Labels, hash uint64) (storage.SeriesRef, l
 // Commit returns nil only when all that was appended is in the write logs and no
 // write to them has failed since the TSDB was opened. Any error means
 // unavailable: nothing may be acknowledged, and the same samples may be sent again.
-func (a *appender) Commit() (err error) {
-	if a.done {
-		return errAppenderDone
-	}
-	a.done = true
-	defer a.tenant.gate.leaveAppend()
-	defer a.recoverInto(&err)
-
-	err = a.AppenderV2.Commit()
-	if err == nil && a.inst.sync != nil {
-		err = a.inst.sync.wait()
-	}
-	if err == nil && a.inst.writesFailed() {
-		err = errWriteFailed
-	}
-	if err != nil {
-		a.tenant.fail(a.inst, err)
-	} else if a.inst.failed.Load() {
-		err = errWriteFailed // Of somebody else, after which nothing is sure.
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrReopening, err)
+func (a *appender) Commit() error {
+	if err := a.commit(a.AppenderV2.Commit); err != nil {
+		return err
 	}
 	a.inst.lastAppend.Store(a.tenant.store.cfg.Now().UnixMilli())
 	a.tenant.store.metrics.appended.Add(float64(a.samples))
@@ -94,30 +102,64 @@ func (a *appender) Commit() (err error) {
 }
 
 // Rollback drops what was appended. The TSDB logs the new series even so.
-func (a *appender) Rollback() (err error) {
-	if a.done {
+func (a *appender) Rollback() error { return a.rollback(a.AppenderV2.Rollback) }
+
+// Commit is that of appender.
+func (a *exemplarAppender) Commit() error { return a.commit(a.Appender.Commit) }
+
+// Rollback is that of appender.
+func (a *exemplarAppender) Rollback() error { return a.rollback(a.Appender.Rollback) }
+
+func (x *transaction) commit(commit func() error) (err error) {
+	if x.done {
 		return errAppenderDone
 	}
-	a.done = true
-	defer a.tenant.gate.leaveAppend()
-	defer a.recoverInto(&err)
+	x.done = true
+	defer x.tenant.gate.leaveAppend()
+	defer x.recoverInto(&err)
 
-	err = a.AppenderV2.Rollback()
-	if a.inst.writesFailed() {
-		a.tenant.fail(a.inst, errors.Join(errWriteFailed, err))
+	err = commit()
+	if err == nil && x.inst.sync != nil {
+		err = x.inst.sync.wait()
+	}
+	if err == nil && x.inst.writesFailed() {
+		err = errWriteFailed
+	}
+	if err != nil {
+		x.tenant.fail(x.inst, err)
+	} else if x.inst.failed.Load() {
+		err = errWriteFailed // Of somebody else, after which nothing is sure.
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrReopening, err)
+	}
+	return nil
+}
+
+func (x *transaction) rollback(rollback func() error) (err error) {
+	if x.done {
+		return errAppenderDone
+	}
+	x.done = true
+	defer x.tenant.gate.leaveAppend()
+	defer x.recoverInto(&err)
+
+	err = rollback()
+	if x.inst.writesFailed() {
+		x.tenant.fail(x.inst, errors.Join(errWriteFailed, err))
 	}
 	return err
 }
 
 // recoverInto makes an error of a panic of the TSDB, which panics when it cannot
 // write a head chunk. It may have left a series locked, so it is not used again.
-func (a *appender) recoverInto(err *error) {
+func (x *transaction) recoverInto(err *error) {
 	r := recover()
 	if r == nil {
 		return
 	}
-	a.inst.wedged.Store(true)
+	x.inst.wedged.Store(true)
 	cause := fmt.Errorf("%w (panic: %v)", errWedged, r)
-	a.tenant.fail(a.inst, cause)
+	x.tenant.fail(x.inst, cause)
 	*err = fmt.Errorf("%w: %w", ErrReopening, cause)
 }

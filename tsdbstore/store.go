@@ -168,8 +168,29 @@ func (s *Store) known() error {
 // unavailable. The appender must be committed or rolled back; its Commit is
 // described at appender.Commit, and it has the methods GetRef and Generation.
 func (s *Store) AppenderV2(ctx context.Context, tenant string) (storage.AppenderV2, error) {
-	if !validTenant(tenant) {
-		return nil, &InvalidTenantError{Tenant: tenant}
+	t, err := s.writable(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return t.appender(ctx)
+}
+
+// Appender returns an appender for exemplars whose series have no sample in the
+// same transaction, which AppenderV2 cannot take. Errors and Commit are those of
+// AppenderV2.
+func (s *Store) Appender(ctx context.Context, tenant string) (storage.Appender, error) {
+	t, err := s.writable(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return t.exemplarAppender(ctx)
+}
+
+// writable returns the tenant if it may be written to now, and makes it on first
+// use.
+func (s *Store) writable(ctx context.Context, name string) (*tenant, error) {
+	if !validTenant(name) {
+		return nil, &InvalidTenantError{Tenant: name}
 	}
 	if err := s.known(); err != nil {
 		return nil, err
@@ -178,11 +199,7 @@ func (s *Store) AppenderV2(ctx context.Context, tenant string) (storage.Appender
 		s.metrics.lowDiskRefusals.Inc()
 		return nil, err
 	}
-	t, err := s.findOrMake(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
-	return t.appender(ctx)
+	return s.findOrMake(ctx, name)
 }
 
 // FlushHead cuts the whole head of a tenant into blocks, for tests and for a

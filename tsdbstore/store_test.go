@@ -251,6 +251,31 @@ func TestAppenderHasGenerationAndRefs(t *testing.T) {
 	require.Equal(t, 2.0, testutil.ToFloat64(s.metrics.appended))
 }
 
+func TestAppenderTakesExemplarsWithoutSamples(t *testing.T) {
+	s := testStore(t, Config{})
+	require.NoError(t, write(s, "a", 1000, 1, named("up")))
+	late := exemplar.Exemplar{Labels: labels.FromStrings("trace_id", "late"), Value: 1, Ts: 1500, HasTs: true}
+
+	app, err := s.Appender(t.Context(), "a")
+	require.NoError(t, err)
+	_, err = app.AppendExemplar(0, named("up"), late)
+	require.NoError(t, err)
+	_, err = app.AppendExemplar(0, named("unknown"), late)
+	require.Error(t, err, "no such series")
+	require.NoError(t, app.Commit())
+	require.ErrorIs(t, app.Commit(), errAppenderDone)
+
+	eq, err := s.ExemplarQuerier(t.Context(), "a")
+	require.NoError(t, err)
+	found, err := eq.Select(0, 3000, []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "up")})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, []exemplar.Exemplar{late}, found[0].Exemplars)
+
+	_, err = s.Appender(t.Context(), "no/such")
+	require.Error(t, err)
+}
+
 func TestMetricsDoNotGrowWithTenants(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	s, err := Open(Config{Dir: t.TempDir(), MinFreeBytes: -1}, testLogger(), reg)
