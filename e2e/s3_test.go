@@ -1,0 +1,37 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+
+	"github.com/penstock-io/penstock/uploader/bucket"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
+)
+
+// partSize is the smallest that S3 takes, so that the large object of the suite is written in three parts.
+const partSize = 5 << 20
+
+// TestS3Conformance runs the suite that every driver passes in memory and on a file system against a real S3 server.
+func TestS3Conformance(t *testing.T) {
+	server := env.StartS3(t)
+	var opened atomic.Int64
+	buckettest.Run(t, func(t *testing.T) bucket.Bucket {
+		// A prefix of its own makes each an empty bucket.
+		prefix := fmt.Sprintf("conformance-%d", opened.Add(1))
+		cfg, err := bucket.ParseConfig(fmt.Appendf(nil, "%s  part_size: %d\n", server.ObjstoreConfig(prefix), partSize))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bkt, err := bucket.Open(cfg, slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = bkt.Close() })
+		return bkt
+	}, buckettest.WithLargeObject(2*partSize+12345))
+}
