@@ -79,8 +79,6 @@ type Config struct {
 	// here. Nil: there is no elsewhere, and age alone decides. It is called
 	// from several goroutines, and must not call the Store.
 	Held func(tenant string, id ulid.ULID) bool
-	// Created is when the data directory came to be: before it, nothing is local.
-	Created time.Time
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 

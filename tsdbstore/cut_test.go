@@ -144,14 +144,15 @@ func TestDeletable(t *testing.T) {
 
 func TestRetentionDeletesOnlyWhatIsHeld(t *testing.T) {
 	dir := t.TempDir()
-	clk := &clock{time.UnixMilli(10 * minute)}
 	created := time.UnixMilli(minute / 2)
+	clk := &clock{created}
 	held := map[ulid.ULID]bool{}
 	cfg := Config{
-		Dir: dir, BlockDuration: time.Minute, Retention: 5 * time.Minute, Now: clk.Now, Created: created,
+		Dir: dir, BlockDuration: time.Minute, Retention: 5 * time.Minute, Now: clk.Now,
 		Held: func(_ string, id ulid.ULID) bool { return held[id] },
 	}
 	s := testStore(t, cfg)
+	clk.now = time.UnixMilli(10 * minute)
 	for _, m := range []int64{1, 2, 8} {
 		require.NoError(t, write(s, "a", m*minute, 1, named("up")))
 	}
@@ -198,6 +199,38 @@ func TestSampleRetentionFile(t *testing.T) {
 	require.Equal(t, int64(10), h.get())
 	require.NoError(t, os.WriteFile(filepath.Join(dir, retentionFile), []byte(`{"version":2}`), 0o600))
 	require.ErrorContains(t, h.load(), "version 2, this build reads 1")
+}
+
+func TestLocalStartMovesWithTheDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tsdb")
+	clk := &clock{time.UnixMilli(10 * minute)}
+	cfg := Config{Dir: dir, Now: clk.Now}
+	s := testStore(t, cfg)
+	require.NoError(t, write(s, "a", 9*minute, 1, named("up")))
+	require.NoError(t, s.Close())
+
+	clk.now = time.UnixMilli(20 * minute)
+	s = testStore(t, cfg)
+	require.EqualValues(t, 10*minute, s.LocalStart("a"), "a restart loses nothing")
+	require.NoError(t, s.Close())
+
+	require.NoError(t, os.RemoveAll(dir))
+	s = testStore(t, cfg)
+	require.EqualValues(t, 20*minute, s.LocalStart("a"), "what was deleted by hand is not local any more")
+}
+
+func TestSampleStoreFile(t *testing.T) {
+	created, err := loadCreated("testdata", time.Now())
+	require.NoError(t, err)
+	require.EqualValues(t, 1_700_000_000_000, created)
+
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, storeFile), []byte(`{"version":2}`), 0o600))
+	_, err = Open(Config{Dir: dir}, testLogger(), nil)
+	require.ErrorContains(t, err, "version 2, this build reads 1")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, storeFile), []byte(`{`), 0o600))
+	_, err = Open(Config{Dir: dir}, testLogger(), nil)
+	require.ErrorContains(t, err, "delete it")
 }
 
 func TestStripesAndDelay(t *testing.T) {

@@ -89,17 +89,13 @@ func (s *Store) Stats(tenant, statsByLabel string, limit int) (*tsdb.Stats, erro
 }
 
 // LocalStart is the time (Unix ms) from which on this node has all that it was
-// sent for the tenant: the making of its data directory, or the end of the
+// sent for the tenant: the making of the store's directory, or the end of the
 // newest block deleted since. math.MaxInt64 when that is not known yet.
 func (s *Store) LocalStart(tenant string) int64 {
-	var start int64
-	if !s.cfg.Created.IsZero() {
-		start = s.cfg.Created.UnixMilli()
-	}
 	if t := s.find(tenant); t != nil {
-		return max(start, t.horizon.get())
+		return max(s.created, t.horizon.get())
 	}
-	return start
+	return s.created
 }
 
 // enterRead returns the open TSDB of a tenant and how to leave it; a nil

@@ -125,7 +125,8 @@ func TestSnapshotOfFailedTSDBIsNotUsed(t *testing.T) {
 
 func TestUnreadableBlockIsSetAside(t *testing.T) {
 	dir := t.TempDir()
-	s := testStore(t, Config{Dir: dir, BlockDuration: time.Minute})
+	cfg := Config{Dir: dir, BlockDuration: time.Minute, Now: (&clock{time.UnixMilli(0)}).Now}
+	s := testStore(t, cfg)
 	require.NoError(t, write(s, "a", minute, 1, named("up")))
 	require.NoError(t, write(s, "a", 3*minute, 1, named("up")))
 	require.NoError(t, s.FlushHead(context.Background(), "a"))
@@ -135,7 +136,7 @@ func TestUnreadableBlockIsSetAside(t *testing.T) {
 	bad := blocks[0].ULID.String()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a", bad, "index"), []byte("no index"), 0o600))
 
-	s = testStore(t, Config{Dir: dir, BlockDuration: time.Minute})
+	s = testStore(t, cfg)
 	require.Len(t, s.Blocks("a"), 1)
 	require.DirExists(t, filepath.Join(dir, "a", quarantineDir, bad))
 	require.Equal(t, blocks[0].MaxTime, s.LocalStart("a"), "its range is not local any more")

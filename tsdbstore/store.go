@@ -39,6 +39,7 @@ type Store struct {
 	metrics     *metrics
 	disk        *disk
 	lock        fileutil.Releaser
+	created     int64 // Unix ms; before it, nothing is here
 	wake        chan struct{}
 	generations atomic.Uint64
 
@@ -62,11 +63,16 @@ func Open(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, e
 	if err != nil {
 		return nil, err
 	}
+	created, err := loadCreated(cfg.Dir, cfg.Now())
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
 	s := &Store{
 		cfg:     cfg,
 		logger:  logger,
 		disk:    &disk{dir: cfg.Dir, min: cfg.MinFreeBytes, measure: cfg.freeBytes},
 		lock:    lock,
+		created: created,
 		wake:    make(chan struct{}, 1),
 		tenants: make(map[string]*tenant),
 	}

@@ -173,7 +173,6 @@ func (s *server) openStorage() error {
 		Retention:        time.Duration(cfg.storage.retention),
 		Member:           s.identity.Name,
 		Held:             s.heldFunc(),
-		Created:          s.identity.Created,
 	}, s.logger.With("component", "tsdb"), s.reg)
 	if err != nil {
 		return err
