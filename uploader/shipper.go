@@ -32,6 +32,7 @@ const (
 // shipperContent is the shipper file. It only saves work: without it every block is looked for in the bucket again.
 type shipperContent struct {
 	Version int             `json:"version"`
+	Bucket  string          `json:"bucket"` // Where the blocks are; what another bucket has says nothing about this one.
 	Blocks  []shippedRecord `json:"blocks"`
 }
 
@@ -42,15 +43,17 @@ type shippedRecord struct {
 
 // shipper is the record of one tenant. Safe for concurrent use.
 type shipper struct {
-	dir string
+	dir    string
+	bucket string
 
 	mu       sync.Mutex
 	uploaded map[ulid.ULID]int64 // Unix ms.
 }
 
-// loadShipper reads the file in dir. One that cannot be understood is set aside: to upload again is harmless.
-func loadShipper(dir string, logger *slog.Logger) (*shipper, error) {
-	s := &shipper{dir: dir, uploaded: map[ulid.ULID]int64{}}
+// loadShipper reads the file in dir. One that cannot be understood is set aside, and one about another bucket than the given
+// one is replaced with the next upload: to upload again is harmless.
+func loadShipper(dir, bucket string, logger *slog.Logger) (*shipper, error) {
+	s := &shipper{dir: dir, bucket: bucket, uploaded: map[ulid.ULID]int64{}}
 	name := filepath.Join(dir, shipperFile)
 	raw, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,6 +72,10 @@ func loadShipper(dir string, logger *slog.Logger) (*shipper, error) {
 		if err := os.Rename(name, name+".corrupt"); err != nil {
 			return nil, fmt.Errorf("set shipper file aside: %w", err)
 		}
+		return s, nil
+	}
+	if content.Bucket != bucket {
+		logger.Warn("the local blocks were uploaded to another bucket; uploading them to this one as well", "file", name, "bucket", bucket, "other", content.Bucket)
 		return s, nil
 	}
 	for _, r := range content.Blocks {
@@ -116,7 +123,7 @@ func (s *shipper) prune(local []ulid.ULID, now time.Time) {
 }
 
 func (s *shipper) save() error {
-	content := shipperContent{Version: shipperVersion, Blocks: []shippedRecord{}}
+	content := shipperContent{Version: shipperVersion, Bucket: s.bucket, Blocks: []shippedRecord{}}
 	for id, ms := range s.uploaded {
 		content.Blocks = append(content.Blocks, shippedRecord{ULID: id, UploadedMS: ms})
 	}

@@ -37,6 +37,8 @@ type Bucket interface {
 	// PutBlock uploads the block in dir. It returns nil once the whole block is visible and verified, also if it was there
 	// before, and it can be called again after any error.
 	PutBlock(ctx context.Context, dir string, labels map[string]string, source string) error
+	// Name tells this bucket from others; it holds no secrets.
+	Name() string
 }
 
 // Tenant is one local TSDB.
@@ -248,7 +250,7 @@ func (u *Uploader) shipper(t Tenant) (*shipper, error) {
 	if ship != nil && ship.dir == t.Dir {
 		return ship, nil
 	}
-	ship, err := loadShipper(t.Dir, u.logger)
+	ship, err := loadShipper(t.Dir, u.cfg.Bucket.Name(), u.logger)
 	if err != nil {
 		return nil, err
 	}

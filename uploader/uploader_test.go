@@ -259,6 +259,27 @@ func TestShipperFileLost(t *testing.T) {
 	}
 }
 
+// TestAnotherBucket shows that what one bucket holds is neither taken to be in another one, nor deleted for it.
+func TestAnotherBucket(t *testing.T) {
+	f := newFixture(t, "a")
+	id := addBlock(t, f.tenants[0].Dir)
+	_, err := f.start(1).Sync(t.Context())
+	require.NoError(t, err)
+	f.now = f.now.Add(2 * time.Hour)
+
+	next := bucket.NewBlocks(bucket.WithPrefix(f.store, "next"), func() time.Time { return f.now })
+	u := uploader.New(uploader.Config{
+		Tenants: func() []uploader.Tenant { return f.tenants }, Bucket: next, Member: "member-1", HeldAfter: time.Hour,
+		Now: func() time.Time { return f.now },
+	}, nil, nil)
+	got, err := u.Sync(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []ulid.ULID{id}, got)
+	require.False(t, u.Held("a", id), "not yet in every member's list of blocks")
+	f.now = f.now.Add(time.Hour)
+	require.True(t, u.Held("a", id))
+}
+
 func TestShipperFileUnwritable(t *testing.T) {
 	f := newFixture(t, "a")
 	id := addBlock(t, f.tenants[0].Dir)

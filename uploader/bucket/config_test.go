@@ -78,7 +78,7 @@ func TestParseConfigS3(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, "STANDARD_IA", b.write.storageClass)
 	require.Equal(t, map[string]string{"team": "metrics"}, b.write.metadata)
-	require.Equal(t, "s3://metrics", b.Name())
+	require.Equal(t, "s3://s3.eu-central-1.amazonaws.com/metrics", b.Name())
 	require.Equal(t, "STANDARD_IA", cfg.S3.PutUserMetadata["X-Amz-Storage-Class"], "the configuration is not changed")
 
 	minimal, err := ParseConfig([]byte("type: s3\nconfig: {bucket: b, endpoint: 'http://127.0.0.1:9000'}"))

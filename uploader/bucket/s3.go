@@ -25,8 +25,8 @@ type S3 struct {
 	write  writeOptions
 }
 
-// Name implements Bucket.
-func (b *S3) Name() string { return "s3://" + b.cfg.Bucket }
+// Name implements Bucket. Buckets of two servers may have one name, so that the server is part of it.
+func (b *S3) Name() string { return "s3://" + b.cfg.Endpoint + "/" + b.cfg.Bucket }
 
 // Close implements Bucket.
 func (b *S3) Close() error {
