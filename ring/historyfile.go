@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -80,6 +82,31 @@ func loadHistory(path string) (records []record, damage error, err error) {
 		return nil, nil, fmt.Errorf("set aside last-known members: %w", err)
 	}
 	return nil, damage, nil
+}
+
+// LastKnownPeers returns the names of the other members of the cluster that dir, the
+// Config.Dir of a member, was used in last. Those that left for good do not count. A
+// file that cannot be understood names nobody.
+func LastKnownPeers(dir, self string) ([]string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, historyFileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read last-known members: %w", err)
+	}
+	records, err := decodeHistory(data)
+	if err != nil {
+		return nil, nil //nolint:nilerr // NewCluster, which needs the file, reports it.
+	}
+	var names []string
+	for _, r := range records {
+		if r.Name != self && r.State != Left {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // timestamp returns a time as it survives a round trip through JSON, so that two

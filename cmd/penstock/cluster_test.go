@@ -257,3 +257,29 @@ func TestLoneNodeNeedsNoFlags(t *testing.T) {
 	n.start(t)
 	require.Len(t, query(t, n, "test_metric").Data.Result, 10, "after a restart")
 }
+
+// TestMemberDoesNotStartAlone shows that a member that has lost its list of peers does not pass for a cluster of one.
+func TestMemberDoesNotStartAlone(t *testing.T) {
+	dir := t.TempDir()
+	known, err := os.ReadFile(filepath.Join("..", "..", "ring", "testdata", "members.json"))
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "cluster"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "cluster", "members.json"), known, 0o600))
+
+	app := kingpin.New("penstock", "")
+	cfg := addNodeFlags(app.Command("run", "").Default())
+	_, err = app.Parse([]string{
+		"--storage.path=" + dir, "--cluster.name=penstock-1",
+		"--web.listen-address=127.0.0.1:0", "--internal.listen-address=127.0.0.1:0",
+	})
+	require.NoError(t, err)
+	require.NoError(t, cfg.finish())
+	_, err = newServer(cfg, promslog.NewNopLogger())
+	require.ErrorContains(t, err, "belongs to a cluster of 2 members (penstock-2)")
+	require.ErrorContains(t, err, "--cluster.peer")
+
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "cluster")))
+	s, err := newServer(cfg, promslog.NewNopLogger())
+	require.NoError(t, err)
+	require.NoError(t, s.stop())
+}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-sockaddr"
@@ -45,6 +46,9 @@ func (s *server) openRing() error {
 		Generation: s.identity.Generation,
 	}
 	if !s.cfg.clustered() {
+		if err := s.checkAlone(); err != nil {
+			return err
+		}
 		self.InternalAddr = s.internal.addr()
 		s.members = ring.NewStatic(self, cfg.replicationFactor)
 		return nil
@@ -70,7 +74,7 @@ func (s *server) openRing() error {
 			OutOfOrderWindow: time.Duration(s.cfg.storage.outOfOrderWindow),
 			BlockDuration:    time.Duration(s.cfg.storage.blockDuration),
 		},
-		Dir:         filepath.Join(s.cfg.storage.path, "cluster"),
+		Dir:         s.clusterDir(),
 		ForgetAfter: time.Duration(cfg.forgetAfter),
 		// What a forgotten member served is past retention after this.
 		ForgottenRetention: time.Duration(s.cfg.storage.retention),
@@ -85,6 +89,24 @@ func (s *server) openRing() error {
 	}
 	return nil
 }
+
+// checkAlone refuses to make a cluster of one of a member of a larger cluster. It would
+// take its share for everything in each answer, and acknowledge with one copy.
+func (s *server) checkAlone() error {
+	dir := s.clusterDir()
+	peers, err := ring.LastKnownPeers(dir, s.identity.Name)
+	if err != nil {
+		return err
+	}
+	if len(peers) == 0 {
+		return nil
+	}
+	const shown = 5
+	names := strings.Join(peers[:min(shown, len(peers))], ", ")
+	return fmt.Errorf("the data in %s belongs to a cluster of %d members (%s): give the same --cluster.peer as there, or remove %s to go on alone with what is here", s.cfg.storage.path, len(peers)+1, names, dir)
+}
+
+func (s *server) clusterDir() string { return filepath.Join(s.cfg.storage.path, "cluster") }
 
 // openPeerClient builds the HTTP client towards the other members: it signs
 // with the cluster key and, with TLS on the internal listener, presents this
