@@ -24,48 +24,74 @@ type Batch struct {
 	received Counts
 	metadata []Metadata
 
-	// wire is the body as it came, compressed, when it is a 1.0 body of which
-	// nothing was refused: then it can be passed on as it is.
-	wire []byte
+	// wire is the body as it came, compressed, when nothing of it was refused: then it
+	// can be passed on as it is, in the protocol it came in.
+	wire  []byte
+	proto protocol
 
 	limits  Limits
 	decoder labelDecoder
+	// cache is what is known of the tenant's series; nil without a cache.
+	cache  *tenantCache
+	shards shardOrder
+	plan   planMemory
+	votes  voteMemory
 	// Arenas that series point into.
 	samples    []Sample
 	histograms []histogramView
 	exemplars  [][]byte
 	arena      []byte // rebuilt series, label bytes that were not contiguous
-	symbols    [][]byte
+	symbols    []symbol
+	labelRefs  []uint32 // of 2.0 series
 	families   []inlineFamily
-	// References of the 2.0 series and exemplar at hand.
-	seriesRefs, exemplarRefs []uint32
+	familySeen []uint64
+	// expanded is what the series of a 2.0 request come to in 1.0 form.
+	expanded int64
+	// References of the 2.0 exemplar at hand, and the hashes of a series' symbols.
+	exemplarRefs []uint32
+	hashes       []byte
 	// Buffers that are kept from batch to batch.
-	wireBuf, bodyBuf, concat []byte
-	spares                   [][]byte
-	spareUsed                int
+	wireBuf, bodyBuf, concat, scratch []byte
+	spares                            [][]byte
+	spareUsed                         int
 
 	refs atomic.Int32
 	pool *batchPool
 }
 
-// Series is one TimeSeries message. Its slices are views of the batch's memory.
+// Series is one TimeSeries message. Its slices are views of the batch's memory. Once
+// it is validated nothing of it changes, so that owners may read it at the same time.
 type Series struct {
 	// raw is the message in remote write 1.0 form, with the extension fields that
-	// docs/format/push.md lists. It is what another member gets.
+	// docs/format/push.md lists. It is nil for a series that came otherwise;
+	// Batch.appendSeries writes that form out when somebody needs it.
 	raw []byte
-	// labelBytes are the label entries of raw, tags and lengths included,
-	// contiguous and in the order in which they were sent.
+	// labelBytes are the label entries of the 1.0 form, tags and lengths included,
+	// contiguous and in the order in which they were sent. Of a 2.0 series they are
+	// written out only when the cache does not know it; until then refs name its labels.
 	labelBytes []byte
+	refs       []uint32
 
 	samples    []Sample
 	histograms []histogramView
 	exemplars  [][]byte // Exemplar messages
 
-	// labels and key are set by validation.
+	// hash, slot, ref and labels are set by validation. The labels are empty when the
+	// cache knew the series; Batch.labelsOf decodes them then.
+	hash   labelHash
+	slot   uint16
+	known  bool // the cache has the series
+	ref    cachedRef
 	labels labels.Labels
-	key    uint64
 	// refused is set when nothing of the series may go on to the owners.
 	refused bool
+}
+
+// cachedRef is where a series is in the TSDB of this member that was opened as
+// generation.
+type cachedRef struct {
+	ref        uint64
+	generation uint32
 }
 
 // Sample is one float sample. The value is never computed with, so that the
@@ -160,16 +186,20 @@ const pooledBytesMax = 4 << 20
 
 // batchPool recycles batches with their buffers.
 type batchPool struct {
-	pool sync.Pool
+	limits Limits
+	cache  *SeriesCache // may be nil
+	// strict is set where requests have to pass the public limits.
+	strict bool
+	pool   sync.Pool
 }
 
 // get returns an empty batch with one reference.
-func (p *batchPool) get(tenant string, limits Limits) *Batch {
+func (p *batchPool) get(tenant string) *Batch {
 	b, ok := p.pool.Get().(*Batch)
 	if !ok {
 		b = &Batch{pool: p, decoder: newLabelDecoder()}
 	}
-	b.Tenant, b.limits = tenant, limits
+	b.Tenant, b.limits, b.cache = tenant, p.limits, p.cache.tenant(tenant)
 	b.refs.Store(1)
 	return b
 }
@@ -184,11 +214,12 @@ func (p *batchPool) put(b *Batch) {
 	b.metadata = cleared(b.metadata)
 	b.families = cleared(b.families)
 	b.symbols = cleared(b.symbols)
+	b.labelRefs, b.familySeen = b.labelRefs[:0], b.familySeen[:0]
 	b.histograms = cleared(b.histograms)
 	b.exemplars = cleared(b.exemplars)
 	b.valid, b.samples, b.arena = b.valid[:0], b.samples[:0], b.arena[:0]
 	b.wireBuf, b.bodyBuf = b.wireBuf[:0], b.bodyBuf[:0]
-	b.Tenant, b.wire, b.received, b.spareUsed = "", nil, Counts{}, 0
+	b.Tenant, b.cache, b.wire, b.received, b.spareUsed, b.expanded = "", nil, nil, Counts{}, 0, 0
 	p.pool.Put(b)
 }
 
@@ -198,9 +229,9 @@ func cleared[T any](s []T) []T {
 }
 
 func (b *Batch) bytesHeld() int {
-	const seriesSize, itemSize = 192, 64
+	const seriesSize, itemSize = 256, 64
 	n := cap(b.arena) + cap(b.wireBuf) + cap(b.bodyBuf) + cap(b.concat) + cap(b.series)*seriesSize
-	n += cap(b.symbols) * 24
+	n += cap(b.symbols)*40 + cap(b.labelRefs)*4 + cap(b.scratch)
 	n += (cap(b.samples) + cap(b.histograms) + cap(b.exemplars)) * itemSize
 	for _, s := range b.spares {
 		n += cap(s)

@@ -125,11 +125,10 @@ func BenchmarkScan(b *testing.B) {
 			bodies, _ := benchBodies(b, proto == protoV2)
 			body, err := snappy.Decode(nil, bodies[0])
 			require.NoError(b, err)
-			var pool batchPool
-			limits := Limits{}.withDefaults()
+			pool := batchPool{limits: Limits{}.withDefaults()}
 			b.ReportAllocs()
 			for b.Loop() {
-				batch := pool.get(testTenant, limits)
+				batch := pool.get(testTenant)
 				if proto == protoV2 {
 					err = batch.scanV2(body)
 				} else {
@@ -148,8 +147,8 @@ func BenchmarkValidate(b *testing.B) {
 	bodies, _ := benchBodies(b, false)
 	body, err := snappy.Decode(nil, bodies[0])
 	require.NoError(b, err)
-	var pool batchPool
-	batch := pool.get(testTenant, Limits{}.withDefaults())
+	pool := batchPool{limits: Limits{}.withDefaults()}
+	batch := pool.get(testTenant)
 	require.NoError(b, batch.scanV1(body))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -102,7 +102,7 @@ type Distributor struct {
 // under way.
 func NewDistributor(cfg DistributorConfig, logger *slog.Logger, reg prometheus.Registerer) *Distributor {
 	cfg = cfg.withDefaults()
-	d := &Distributor{cfg: cfg, logger: logger}
+	d := &Distributor{cfg: cfg, logger: logger, batches: batchPool{limits: Limits{}.withDefaults().between()}}
 	d.metrics = newDistributorMetrics(reg, d)
 	d.local = localOwner{writer: cfg.Local, inflight: gate{limit: cfg.MaxInflightBytes}, metrics: d.metrics, logger: logger}
 	d.peers = peerSet{cfg: &d.cfg, logger: logger, metrics: d.metrics, byName: map[string]*peer{}}

@@ -50,31 +50,35 @@ func appendLabel(dst, name, value []byte) []byte {
 	return appendEntry(dst, 2, value)
 }
 
-// rebuild gives a series new raw bytes from its label bytes and the items it has.
-func (b *Batch) rebuild(s *Series) {
-	start := len(b.arena)
-	b.arena = append(b.arena, s.labelBytes...)
-	b.appendItems(s)
-	s.raw = b.arena[start:len(b.arena):len(b.arena)]
-}
-
-// appendItems appends the items of s to the arena, in 1.0 form.
-func (b *Batch) appendItems(s *Series) {
+// appendSeries appends a series in 1.0 form, from its labels and the items it has.
+func (b *Batch) appendSeries(dst []byte, s *Series) []byte {
+	if s.labelBytes != nil || s.refs == nil {
+		dst = append(dst, s.labelBytes...)
+	} else {
+		dst = b.appendLabels(dst, s.refs)
+	}
 	for _, smp := range s.samples {
-		b.arena = appendSample(b.arena, smp)
+		dst = appendSample(dst, smp)
 	}
 	for _, e := range s.exemplars {
-		b.arena = appendEntry(b.arena, fieldExemplars, e)
+		dst = appendEntry(dst, fieldExemplars, e)
 	}
 	for _, h := range s.histograms {
-		b.arena = appendEntry(b.arena, fieldHistograms, h.raw)
+		dst = appendEntry(dst, fieldHistograms, h.raw)
 	}
+	return dst
 }
 
-// appendRequest appends the 1.0 request that consists of the given series.
+// appendRequest appends the 1.0 request that consists of the given series. Not safe
+// for concurrent use.
 func (b *Batch) appendRequest(dst []byte, series []uint32) []byte {
 	for _, i := range series {
-		dst = appendEntry(dst, fieldV1Series, b.series[i].raw)
+		raw := b.series[i].raw
+		if raw == nil {
+			b.scratch = b.appendSeries(b.scratch[:0], &b.series[i])
+			raw = b.scratch
+		}
+		dst = appendEntry(dst, fieldV1Series, raw)
 	}
 	return dst
 }

@@ -8,8 +8,8 @@ import (
 	"slices"
 
 	"github.com/prometheus/prometheus/model/exemplar"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/zeebo/xxh3"
 )
 
 // A TSDB takes exemplars with a sample of their series. Prometheus sends them in
@@ -49,19 +49,20 @@ type exemplarHosts struct {
 // nothing when there are none.
 func hostExemplars(b *Batch, part []uint32) exemplarHosts {
 	var h exemplarHosts
-	var byKey map[uint64]uint32
+	var byHash map[labelHash]uint32
 	for pos, i := range part {
 		s := &b.series[i]
 		if len(s.exemplars) == 0 || len(s.samples)+len(s.histograms) > 0 {
 			continue
 		}
-		if byKey == nil {
-			byKey = seriesWithSamples(b, part)
+		if byHash == nil {
+			byHash = seriesWithSamples(b, part)
 			h.guests = map[uint32][]looseExemplar{}
 		}
 		decoded := decodeExemplars(uint32(pos), s)
-		host, ok := byKey[s.key]
-		if ok && labels.Equal(b.series[part[host]].labels, s.labels) {
+		// A sender writes the labels of one series alike; where it does not, the
+		// exemplar is loose and finds its series by its labels.
+		if host, ok := byHash[b.hashOf(s)]; ok {
 			h.guests[host] = append(h.guests[host], decoded...)
 		} else {
 			h.loose = append(h.loose, decoded...)
@@ -70,14 +71,23 @@ func hostExemplars(b *Batch, part []uint32) exemplarHosts {
 	return h
 }
 
-func seriesWithSamples(b *Batch, part []uint32) map[uint64]uint32 {
-	byKey := make(map[uint64]uint32, len(part))
+func seriesWithSamples(b *Batch, part []uint32) map[labelHash]uint32 {
+	byHash := make(map[labelHash]uint32, len(part))
 	for pos, i := range part {
 		if s := &b.series[i]; len(s.samples)+len(s.histograms) > 0 {
-			byKey[s.key] = uint32(pos)
+			byHash[b.hashOf(s)] = uint32(pos)
 		}
 	}
-	return byKey
+	return byHash
+}
+
+// hashOf returns a hash of the labels of s as they were sent, also without a cache.
+func (b *Batch) hashOf(s *Series) labelHash {
+	if s.hash != (labelHash{}) {
+		return s.hash
+	}
+	h := xxh3.Hash128(b.labelBytesOf(s, nil))
+	return labelHash{h.Hi, h.Lo}
 }
 
 // take returns the exemplars that the samples of the series at pos carry.
@@ -139,7 +149,7 @@ func (l *Local) appendLooseExemplars(ctx context.Context, tx *transaction) {
 	if source, ok := l.cfg.Store.(ExemplarSource); ok {
 		if app, err := source.Appender(ctx, tx.batch.Tenant); err == nil {
 			for _, e := range tx.loose {
-				_, err := app.AppendExemplar(0, tx.labelsOf(e.pos), e.ex)
+				_, err := app.AppendExemplar(0, tx.labels(e.pos), e.ex)
 				stored[looseKey{e.pos, e.item}] = err == nil
 			}
 			if app.Commit() != nil {

@@ -10,6 +10,25 @@ import (
 	"github.com/prometheus/common/model"
 )
 
+// metricName returns the metric name in the label bytes of a valid series. It is the
+// first label of nearly every sender.
+func metricName(labelBytes []byte) []byte {
+	c := cursor{b: labelBytes}
+	for !c.done() {
+		if _, _, err := c.tag(); err != nil {
+			return nil
+		}
+		entry, err := c.bytes()
+		if err != nil {
+			return nil
+		}
+		if name, value, err := readLabel(entry); err == nil && string(name) == model.MetricNameLabel && len(value) > 0 {
+			return value
+		}
+	}
+	return nil
+}
+
 // Metadata is what is known of a metric family.
 type Metadata struct {
 	Name string           `json:"name"`
@@ -147,6 +166,9 @@ func (f *inlineFamily) read(msg []byte) error {
 // addFamily looks the symbols of the metadata of series i up. It returns a refusal
 // when a reference is out of range.
 func (b *Batch) addFamily(i int, f inlineFamily) error {
+	if b.familyKnown(b.series[i].refs, f) {
+		return nil
+	}
 	var err error
 	if f.helpRef != 0 {
 		if f.help, err = b.symbol(f.helpRef); err != nil {
@@ -166,6 +188,25 @@ func (b *Batch) addFamily(i int, f inlineFamily) error {
 	return nil
 }
 
+// familyKnown tells whether a series of the same name has brought the same metadata
+// in this request, and notes that it has.
+func (b *Batch) familyKnown(refs []uint32, f inlineFamily) bool {
+	for i := 0; i+1 < len(refs); i += 2 {
+		if string(b.symbols[refs[i]].text) != model.MetricNameLabel {
+			continue
+		}
+		if len(b.familySeen) != len(b.symbols) {
+			b.familySeen = zeroed(b.familySeen, len(b.symbols))
+		}
+		seen := &b.familySeen[refs[i+1]]
+		mark := 1 + (f.typ<<60 | uint64(f.helpRef)<<30 | uint64(f.unitRef)) // A hash: losing metadata is no harm.
+		known := *seen == mark
+		*seen = mark
+		return known
+	}
+	return false
+}
+
 // resolveFamilies gives the metadata of 2.0 series the name of their family, once
 // the labels are known. Neighbouring series of one family become one entry.
 func (b *Batch) resolveFamilies() error {
@@ -175,12 +216,13 @@ func (b *Batch) resolveFamilies() error {
 		if s.refused {
 			continue
 		}
-		name := familyName(s.labels.Get(model.MetricNameLabel), metricType(f.typ))
+		b.scratch = b.labelBytesOf(s, b.scratch[:0])
+		name := familyName(viewString(metricName(b.scratch)), metricType(f.typ))
 		if name == last {
 			continue
 		}
-		last = name
-		if err := b.addMetadata(name, f.typ, f.help, f.unit); err != nil {
+		last = strings.Clone(name)
+		if err := b.addMetadata(last, f.typ, f.help, f.unit); err != nil {
 			return err
 		}
 	}

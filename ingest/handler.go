@@ -24,6 +24,8 @@ type HandlerConfig struct {
 	// Tenant returns the tenant of a request. An error is answered with 400.
 	Tenant func(*http.Request) (string, error)
 	Limits Limits
+	// Cache is shared with the internal handler and Local; nil is none.
+	Cache *SeriesCache
 	// MaxInflightBytes bounds the decoded bytes of all requests under way; beyond it
 	// senders are told to come back. Zero means DefaultInflightBytes.
 	MaxInflightBytes int64
@@ -71,6 +73,7 @@ func NewHandler(cfg HandlerConfig, logger *slog.Logger, reg prometheus.Registere
 	return &handler{
 		cfg:      cfg,
 		inflight: gate{limit: cfg.MaxInflightBytes},
+		batches:  batchPool{limits: cfg.Limits, cache: cfg.Cache, strict: true},
 		logger:   logger,
 		metrics:  newHandlerMetrics(reg),
 	}
@@ -100,7 +103,7 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 	if err != nil {
 		return proto, answerError(err)
 	}
-	b := h.batches.get(tenant, h.cfg.Limits)
+	b := h.batches.get(tenant)
 	defer b.release()
 	bounds := boundsAround(h.cfg.Now(), h.cfg.MaxPast, h.cfg.MaxFuture)
 	leave, err := b.receive(r, proto, bounds, &h.inflight)
@@ -150,8 +153,8 @@ func (b *Batch) parse(proto protocol, bounds timeBounds) error {
 	if err := b.validate(bounds); err != nil {
 		return err
 	}
-	if proto == protoV1 && len(b.refused) == 0 {
-		b.wire = b.wireBuf
+	if len(b.refused) == 0 {
+		b.wire, b.proto = b.wireBuf, proto
 	}
 	return nil
 }

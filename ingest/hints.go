@@ -61,7 +61,7 @@ func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberSta
 		if len(part) == 0 {
 			continue
 		}
-		body := pl.of(part)
+		body := pl.v1(part)
 		payload := b.owned(func(buf []byte) []byte { return appendHint(buf, b.Tenant, body) })
 		name := members[sh.member].Name
 		if err := d.cfg.Hints.Append(name, payload); err != nil {

@@ -18,6 +18,8 @@ type InternalHandlerConfig struct {
 	Tenant func(*http.Request) (string, error)
 	// Limits are the public ones; what follows for members is derived from them.
 	Limits Limits
+	// Cache is shared with the public handler and Local; nil is none.
+	Cache *SeriesCache
 	// MaxInflightBytes bounds the decoded bytes of all requests under way. Zero
 	// means DefaultInflightBytes.
 	MaxInflightBytes int64
@@ -41,6 +43,7 @@ func NewInternalHandler(cfg InternalHandlerConfig, logger *slog.Logger, reg prom
 	return &internalHandler{
 		cfg:      cfg,
 		inflight: gate{limit: cfg.MaxInflightBytes},
+		batches:  batchPool{limits: cfg.Limits, cache: cfg.Cache},
 		logger:   logger,
 		metrics:  newInternalMetrics(reg),
 	}
@@ -71,9 +74,13 @@ func (h *internalHandler) serve(w http.ResponseWriter, r *http.Request) int {
 	if err != nil {
 		return refuse(answer{status: http.StatusBadRequest, text: err.Error()})
 	}
-	b := h.batches.get(tenant, h.cfg.Limits)
+	proto, err := negotiate(r.Header)
+	if err != nil {
+		return refuse(answerError(err))
+	}
+	b := h.batches.get(tenant)
 	defer b.release()
-	leave, err := b.receive(r, protoV1, anyTime(), &h.inflight)
+	leave, err := b.receive(r, proto, anyTime(), &h.inflight)
 	if err != nil {
 		return refuse(answerError(err))
 	}

@@ -20,6 +20,7 @@ type labelDecoder struct {
 	pairs   []labelPair
 	builder labels.ScratchBuilder
 	hashBuf []byte
+	entries []byte // label entries that were written out to be decoded
 }
 
 // labelPair is a view of one label.

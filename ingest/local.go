@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
 )
 
 // AppenderSource opens appends to a tenant's storage. An error of it with a method
@@ -73,10 +75,12 @@ func (l *Local) Write(ctx context.Context, b *Batch, part []uint32) Reply {
 		return replyForOpen(err)
 	}
 	tx := transaction{
-		app:     app,
-		batch:   b,
-		part:    part,
-		maxTime: l.cfg.Now().Add(l.cfg.MaxFuture).UnixMilli(),
+		app:   app,
+		batch: b,
+		part:  part,
+
+		generation: generationOf(app),
+		maxTime:    l.cfg.Now().Add(l.cfg.MaxFuture).UnixMilli(),
 	}
 	tx.appendAll()
 	if tx.appended == 0 {
@@ -116,10 +120,25 @@ type transaction struct {
 	part    []uint32
 	maxTime int64
 
+	// generation is the open of the TSDB that references must be of; 0 if the
+	// appender does not tell, and then none is used.
+	generation uint32
+	decoder    *labelDecoder // made when a series has to be named after all
+
 	hosts    exemplarHosts
 	faults   []Fault
 	appended int
 	loose    []looseExemplar
+}
+
+// generationOf returns the low bits of the number of the open TSDB, which is enough to
+// tell one open from the next.
+func generationOf(app storage.AppenderV2) uint32 {
+	g, ok := app.(interface{ Generation() uint64 })
+	if !ok {
+		return 0
+	}
+	return uint32(g.Generation())
 }
 
 func (tx *transaction) appendAll() {
@@ -144,6 +163,10 @@ type seriesAppend struct {
 }
 
 func (a *seriesAppend) run() {
+	if a.s.ref.generation == a.tx.generation && a.tx.generation != 0 {
+		a.ref = storage.SeriesRef(a.s.ref.ref)
+	}
+	known := a.ref
 	a.exemplars = a.tx.hosts.take(a.pos, a.s)
 	item := uint32(0)
 	for _, smp := range a.s.samples {
@@ -158,6 +181,9 @@ func (a *seriesAppend) run() {
 	// What no sample could carry has no series in this transaction.
 	a.tx.loose = append(a.tx.loose, a.exemplars.items...)
 	a.finish()
+	if c := a.tx.batch.cache; c != nil && a.ref != known && a.ref != 0 && a.tx.generation != 0 {
+		c.setRef(a.s.hash, uint64(a.ref), a.tx.generation)
+	}
 }
 
 // append appends one sample, or the histogram h at the time of smp.
@@ -182,16 +208,22 @@ func (a *seriesAppend) append(item uint32, smp Sample, h *histogramView) {
 
 func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
 	opts := storage.AOptions{Exemplars: a.exemplars.values}
-	var ref storage.SeriesRef
-	var err error
-	if h == nil {
-		ref, err = a.tx.app.Append(a.ref, a.s.labels, smp.ST, smp.T, smp.V, nil, nil, opts)
-	} else {
-		ih, fh, bad := h.decode()
-		if bad != nil {
+	var ih *histogram.Histogram
+	var fh *histogram.FloatHistogram
+	if h != nil {
+		var bad error
+		if ih, fh, bad = h.decode(); bad != nil {
 			return &refusal{ReasonHistogram, bad.Error()}
 		}
-		ref, err = a.tx.app.Append(a.ref, a.s.labels, smp.ST, smp.T, 0, ih, fh, opts)
+	}
+	var ls labels.Labels
+	if a.ref == 0 {
+		ls = a.tx.labelsOf(a.s)
+	}
+	ref, err := a.tx.app.Append(a.ref, ls, smp.ST, smp.T, smp.V, ih, fh, opts)
+	if err != nil && a.ref != 0 && errors.Is(err, tsdb.ErrInvalidSample) {
+		// The head has dropped the series, and without labels it cannot make it anew.
+		ref, err = a.tx.app.Append(0, a.tx.labelsOf(a.s), smp.ST, smp.T, smp.V, ih, fh, opts)
 	}
 	if err != nil {
 		var partial *storage.AppendPartialError
@@ -225,7 +257,15 @@ func (a *seriesAppend) finish() {
 	a.tx.faults = append(a.tx.faults, a.fault)
 }
 
-// labelsOf returns the labels of the series at a position of the part.
-func (tx *transaction) labelsOf(pos uint32) labels.Labels {
-	return tx.batch.series[tx.part[pos]].labels
+// labels returns the labels of the series at a position of the part.
+func (tx *transaction) labels(pos uint32) labels.Labels {
+	return tx.labelsOf(&tx.batch.series[tx.part[pos]])
+}
+
+func (tx *transaction) labelsOf(s *Series) labels.Labels {
+	if tx.decoder == nil {
+		d := newLabelDecoder()
+		tx.decoder = &d
+	}
+	return tx.batch.labelsOf(s, tx.decoder)
 }

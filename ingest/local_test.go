@@ -23,8 +23,8 @@ func batchOf(t testing.TB, series ...prompb.TimeSeries) *Batch {
 	t.Helper()
 	data, err := (&prompb.WriteRequest{Timeseries: series}).Marshal()
 	require.NoError(t, err)
-	var pool batchPool
-	b := pool.get(testTenant, Limits{}.withDefaults())
+	pool := batchPool{limits: Limits{}.withDefaults()}
+	b := pool.get(testTenant)
 	b.bodyBuf = data
 	require.NoError(t, b.parse(protoV1, anyTime()))
 	return b

@@ -212,3 +212,27 @@ func newMetadataMetrics(reg prometheus.Registerer) *metadataMetrics {
 		}),
 	}
 }
+
+// cacheMetrics are what the series cache tells of itself.
+type cacheMetrics struct {
+	full    prometheus.Counter
+	evicted prometheus.Counter
+}
+
+func newCacheMetrics(reg prometheus.Registerer, c *SeriesCache) *cacheMetrics {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "penstock_ingest_cached_series",
+		Help: "Series whose label bytes are known, so that their labels are not decoded.",
+	}, func() float64 { return float64(c.entries.Load()) })
+	return &cacheMetrics{
+		full: f.NewCounter(prometheus.CounterOpts{
+			Name: "penstock_ingest_cache_full_total",
+			Help: "Series that were not cached because the cache was full.",
+		}),
+		evicted: f.NewCounter(prometheus.CounterOpts{
+			Name: "penstock_ingest_cache_evicted_total",
+			Help: "Series that were dropped from the cache because nobody wrote them any more.",
+		}),
+	}
+}

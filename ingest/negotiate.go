@@ -31,6 +31,14 @@ func (p protocol) String() string {
 	}
 }
 
+// contentType declares a body of this protocol.
+func (p protocol) contentType() string {
+	if p == protoV2 {
+		return mediaType + ";proto=" + messageV2
+	}
+	return mediaType
+}
+
 const (
 	mediaType    = "application/x-protobuf"
 	messageV1    = "prometheus.WriteRequest"

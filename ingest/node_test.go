@@ -79,8 +79,8 @@ func (h *memHints) series(t *testing.T, member string) []string {
 		tenant, body, err := readHint(payload)
 		require.NoError(t, err)
 		require.Equal(t, testTenant, tenant)
-		var pool batchPool
-		b := pool.get(tenant, Limits{}.withDefaults())
+		pool := batchPool{limits: Limits{}.withDefaults()}
+		b := pool.get(tenant)
 		n, err := decodedSize(body, DefaultDecodedBytes)
 		require.NoError(t, err)
 		b.bodyBuf, err = decompress(body, nil, n)

@@ -40,16 +40,16 @@ type peer struct {
 	metrics   *distributorMetrics
 }
 
-// write sends a request with the series of b at the given positions, which body
-// holds compressed. It keeps b until nothing reads body any more.
-func (p *peer) write(ctx context.Context, b *Batch, body []byte, part []uint32) Reply {
-	if !p.inflight.enter(len(body)) {
+// write sends a request with the series of b at the given positions, which load
+// holds. It keeps b until nothing reads load any more.
+func (p *peer) write(ctx context.Context, b *Batch, load payload, part []uint32) Reply {
+	if !p.inflight.enter(len(load.body)) {
 		p.metrics.peerRequests.WithLabelValues(peerOverloaded).Inc()
 		return unavailable(ReasonOverloaded, "too many bytes under way to an owner")
 	}
-	defer p.inflight.leave(len(body))
+	defer p.inflight.leave(len(load.body))
 
-	reply, err := p.push(ctx, b.Tenant, &heldBody{batch: b, body: body})
+	reply, err := p.push(ctx, b.Tenant, &heldBody{batch: b, payload: load})
 	if err == nil {
 		err = reply.checkAgainst(b, part)
 	}
@@ -95,6 +95,7 @@ func (e *peerError) Error() string {
 type bodySource interface {
 	open() io.ReadCloser
 	size() int
+	contentType() string
 }
 
 // push sends one request and reads the reply. The circuit hears how it ended.
@@ -122,7 +123,7 @@ func (p *peer) roundTrip(ctx context.Context, tenant string, body bodySource) (R
 	}
 	req.Body, req.ContentLength = body.open(), int64(body.size())
 	req.GetBody = func() (io.ReadCloser, error) { return body.open(), nil }
-	req.Header.Set("Content-Type", mediaType)
+	req.Header.Set("Content-Type", body.contentType())
 	req.Header.Set("Content-Encoding", snappyCoding)
 	req.Header.Set(headerTenant, tenant)
 	req.Header.Set(headerPushVersion, pushVersionText)
@@ -164,8 +165,10 @@ func readPushResponse(resp *http.Response) (Reply, error) {
 // closed.
 type heldBody struct {
 	batch *Batch
-	body  []byte
+	payload
 }
+
+func (h *heldBody) contentType() string { return h.proto.contentType() }
 
 func (h *heldBody) size() int { return len(h.body) }
 
@@ -187,6 +190,7 @@ func (r *heldReader) Close() error {
 // ownBody is a body in memory that nobody reuses.
 type ownBody []byte
 
+func (ownBody) contentType() string   { return protoV1.contentType() }
 func (o ownBody) size() int           { return len(o) }
 func (o ownBody) open() io.ReadCloser { return io.NopCloser(bytes.NewReader(o)) }
 

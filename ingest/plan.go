@@ -4,6 +4,8 @@
 package ingest
 
 import (
+	"slices"
+
 	"github.com/golang/snappy"
 
 	"github.com/penstock-io/penstock/ring"
@@ -24,36 +26,59 @@ type share struct {
 	ranks []uint8
 }
 
-// group asks the ring for the owners of every valid series of the batch.
+// planMemory is what a plan points into; it belongs to the batch and is reused.
+type planMemory struct {
+	sizes  []int
+	shares []share
+	parts  []uint32
+	ranks  []uint8
+}
+
+// group asks the ring for the owners of every valid series of the batch. The plan
+// lives as long as the batch. Shares are in the order of the members, so that the
+// plan is a function of its arguments.
 func group(b *Batch, r *ring.Ring) plan {
 	members := len(r.Members())
 	p := plan{width: min(r.RF(), members)}
-	// Shares in the order of the members, so that the plan is a function of its
-	// arguments; most requests have a share for each member.
-	shares := make([]share, members)
-	capacity := len(b.valid) * p.width / max(members, 1)
+	m := &b.plan
+	m.sizes = append(m.sizes[:0], make([]int, members)...)
 	for _, i := range b.valid {
-		for rank, m := range r.Owners(ring.SlotOf(b.series[i].key)) {
-			s := &shares[m]
-			if s.part == nil {
-				s.part = make([]uint32, 0, capacity+1)
-				s.ranks = make([]uint8, 0, capacity+1)
-			}
+		for _, owner := range r.Owners(b.series[i].slot) {
+			m.sizes[owner]++
+		}
+	}
+	total := len(b.valid) * p.width
+	m.parts = slices.Grow(m.parts[:0], total)[:total]
+	m.ranks = slices.Grow(m.ranks[:0], total)[:total]
+	m.shares = m.shares[:0]
+	from := 0
+	for member, size := range m.sizes {
+		m.shares = append(m.shares, share{
+			member: member,
+			part:   m.parts[from : from : from+size],
+			ranks:  m.ranks[from : from : from+size],
+		})
+		from += size
+	}
+	for _, i := range b.valid {
+		for rank, owner := range r.Owners(b.series[i].slot) {
+			s := &m.shares[owner]
 			s.part = append(s.part, i)
 			s.ranks = append(s.ranks, uint8(rank))
 		}
 	}
-	for m := range shares {
-		if len(shares[m].part) > 0 {
-			shares[m].member = m
-			p.shares = append(p.shares, shares[m])
-		}
-	}
+	p.shares = slices.DeleteFunc(m.shares, func(s share) bool { return len(s.part) == 0 })
 	return p
 }
 
-// payloads builds the compressed requests of one batch, and builds the one for
-// members that own everything only once.
+// payload is a compressed request for a member.
+type payload struct {
+	body  []byte
+	proto protocol
+}
+
+// payloads builds the requests for the members of one batch, and builds the one for
+// members that own everything only once. Not safe for concurrent use.
 type payloads struct {
 	batch *Batch
 	whole []byte
@@ -61,13 +86,21 @@ type payloads struct {
 
 // of returns the request that holds the series at the given positions. It is the
 // body as it came when that is all of it. The bytes live as long as the batch.
-func (p *payloads) of(part []uint32) []byte {
+func (p *payloads) of(part []uint32) payload {
+	if len(part) == len(p.batch.valid) && p.batch.wire != nil {
+		return payload{p.batch.wire, p.batch.proto}
+	}
+	return payload{p.v1(part), protoV1}
+}
+
+// v1 is of in the form of remote write 1.0.
+func (p *payloads) v1(part []uint32) []byte {
 	if len(part) != len(p.batch.valid) {
 		return p.batch.compress(part)
 	}
 	if p.whole == nil {
 		p.whole = p.batch.wire
-		if p.whole == nil {
+		if p.whole == nil || p.batch.proto != protoV1 {
 			p.whole = p.batch.compress(part)
 		}
 	}

@@ -149,8 +149,8 @@ func TestGate(t *testing.T) {
 
 // TestBatchIsCleanWhenReused holds what a pooled batch must not carry over.
 func TestBatchIsCleanWhenReused(t *testing.T) {
-	var pool batchPool
-	b := pool.get("one", Limits{}.withDefaults())
+	pool := batchPool{limits: Limits{}.withDefaults()}
+	b := pool.get("one")
 	data, err := (&prompb.WriteRequest{
 		Timeseries: []prompb.TimeSeries{seriesV1(1, 1, "__name__", "a"), seriesV1(1, 1, "b", "no name")},
 		Metadata:   []prompb.MetricMetadata{{MetricFamilyName: "a"}},

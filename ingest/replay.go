@@ -141,11 +141,10 @@ func (d *Distributor) countHint(r Reply) error {
 // hintToSelf writes a hint that this member keeps for itself: its own storage was
 // slower than the quorum.
 func (d *Distributor) hintToSelf(ctx context.Context, tenant string, body []byte) (Reply, error) {
-	limits := Limits{}.withDefaults().between()
-	b := d.batches.get(tenant, limits)
+	b := d.batches.get(tenant)
 	defer b.release()
 	b.wireBuf = append(b.wireBuf, body...)
-	n, err := decodedSize(b.wireBuf, limits.DecodedBytes)
+	n, err := decodedSize(b.wireBuf, d.batches.limits.DecodedBytes)
 	if err != nil {
 		return Reply{}, err
 	}

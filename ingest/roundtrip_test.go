@@ -265,8 +265,8 @@ func TestScatteredLabels(t *testing.T) {
 		msg = appendLabel(msg, []byte(pair[0]), []byte(pair[1]))
 		msg = appendSample(msg, Sample{T: now + int64(i), V: float64(i)})
 	}
-	var pool batchPool
-	b := pool.get(testTenant, Limits{}.withDefaults())
+	pool := batchPool{limits: Limits{}.withDefaults()}
+	b := pool.get(testTenant)
 	require.NoError(t, b.scanV1(appendEntry(nil, fieldV1Series, msg)))
 	require.NoError(t, b.validate(anyTime()))
 	require.Equal(t, `{__name__="up", a="1", b="2"}`, b.series[0].labels.String())

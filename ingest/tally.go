@@ -3,6 +3,8 @@
 
 package ingest
 
+import "slices"
+
 // tally collects what the owners of a batch's series say, and decides. It belongs
 // to one request and is not safe for concurrent use.
 type tally struct {
@@ -31,15 +33,32 @@ type refusedBy struct {
 	detail string
 }
 
+// voteMemory is what a tally counts in; it belongs to the batch and is reused.
+type voteMemory struct {
+	votes    []Verdict
+	outcomes []outcome
+}
+
+// newTally returns a tally that lives as long as the batch; a batch has one at a time.
 func newTally(b *Batch, rf, width int) *tally {
+	m := &b.votes
+	m.votes = zeroed(m.votes, len(b.series)*width)
+	m.outcomes = zeroed(m.outcomes, len(b.series))
 	return &tally{
 		batch:     b,
 		rf:        rf,
 		width:     width,
-		votes:     make([]Verdict, len(b.series)*width),
-		outcomes:  make([]outcome, len(b.series)),
+		votes:     m.votes,
+		outcomes:  m.outcomes,
 		undecided: len(b.valid),
 	}
+}
+
+// zeroed returns s with n zero elements.
+func zeroed[T any](s []T, n int) []T {
+	s = slices.Grow(s[:0], n)[:n]
+	clear(s)
+	return s
 }
 
 // record takes one owner's reply for its share and decides what it can.

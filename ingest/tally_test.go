@@ -63,7 +63,7 @@ func TestGroupIsWhatTheRingSays(t *testing.T) {
 		for _, sh := range p.shares {
 			for pos, i := range sh.part {
 				got[[2]int{sh.member, int(i)}]++
-				require.Equal(t, int(r.Owners(ring.SlotOf(b.series[i].key))[sh.ranks[pos]]), sh.member)
+				require.Equal(t, int(r.Owners(b.series[i].slot)[sh.ranks[pos]]), sh.member)
 			}
 		}
 		require.Len(t, got, 500*rf)
@@ -84,9 +84,9 @@ func TestExpansionStopsAtTheLimit(t *testing.T) {
 	req.Timeseries = append(req.Timeseries, s)
 	body, err := req.Marshal()
 	require.NoError(t, err)
-	var pool batchPool
 	limits := Limits{ExpandedBytes: 1 << 20}.withDefaults()
-	b := pool.get(testTenant, limits)
+	pool := batchPool{limits: limits}
+	b := pool.get(testTenant)
 	var large *tooLargeError
 	require.ErrorAs(t, b.scanV2(body), &large)
 	require.Less(t, int64(len(b.arena)), limits.ExpandedBytes+2*DefaultLabelValueBytes)

@@ -5,7 +5,12 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/penstock-io/penstock/ring"
 )
 
 // timeBounds are the timestamps that are believed. One sample far in the future
@@ -20,6 +25,11 @@ func boundsAround(now time.Time, past, future time.Duration) timeBounds {
 // single items, that no owner may be asked for. An error means that the body is not
 // what it was declared to be.
 func (b *Batch) validate(bounds timeBounds) error {
+	if b.cache != nil {
+		b.hashSeries()
+		b.cache.lookUp(b.series, &b.shards, b.pool.strict)
+	}
+	b.valid = slices.Grow(b.valid, len(b.series))
 	for i := range b.series {
 		if b.series[i].refused {
 			continue
@@ -38,10 +48,12 @@ func (b *Batch) validate(bounds timeBounds) error {
 	return b.resolveFamilies()
 }
 
-func (b *Batch) validateSeries(i int, bounds timeBounds) (err error) {
+func (b *Batch) validateSeries(i int, bounds timeBounds) error {
 	s := &b.series[i]
-	if s.labels, s.key, err = b.decoder.decode(b.Tenant, s.labelBytes, &b.limits); err != nil {
-		return err
+	if !s.known {
+		if err := b.identify(s); err != nil {
+			return err
+		}
 	}
 	// Prometheus sends exemplars in series of their own, so that one without
 	// samples is legal when it has those.
@@ -53,10 +65,40 @@ func (b *Batch) validateSeries(i int, bounds timeBounds) (err error) {
 	}
 	b.dropItems(i, bounds)
 	s.refused = s.counts().total() == 0 // Each item for a reason of its own.
-	if !s.refused {
-		b.rebuild(s)
+	s.raw = nil                         // It has other items now.
+	return nil
+}
+
+// identify decodes and checks the labels of a series that the cache does not know.
+func (b *Batch) identify(s *Series) (err error) {
+	if s.refs != nil {
+		if err := b.expand(s); err != nil {
+			return err
+		}
+	}
+	var key uint64
+	if s.labels, key, err = b.decoder.decode(b.Tenant, s.labelBytes, &b.limits); err != nil {
+		return err
+	}
+	s.slot = ring.SlotOf(key)
+	if b.cache != nil {
+		b.cache.put(s.hash, s.slot, b.pool.strict)
 	}
 	return nil
+}
+
+// labelsOf returns the labels of a valid series. The decoder is the caller's: several
+// owners may read one batch at the same time.
+func (b *Batch) labelsOf(s *Series, d *labelDecoder) labels.Labels {
+	if !s.labels.IsEmpty() {
+		return s.labels
+	}
+	// The same bytes were decoded without an error before, under these limits or
+	// stricter ones.
+	unlimited := b.limits.between()
+	d.entries = b.labelBytesOf(s, d.entries[:0])
+	ls, _, _ := d.decode(b.Tenant, d.entries, &unlimited)
+	return ls
 }
 
 // needsDrop tells whether some item of the series has to be refused. It is the part

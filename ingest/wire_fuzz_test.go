@@ -32,8 +32,8 @@ func stricter(err error) bool {
 
 func scanned(t *testing.T, body []byte, proto protocol) (*Batch, error) {
 	t.Helper()
-	var pool batchPool
-	b := pool.get(testTenant, Limits{}.withDefaults())
+	pool := batchPool{limits: Limits{}.withDefaults()}
+	b := pool.get(testTenant)
 	scan := b.scanV1
 	if proto == protoV2 {
 		scan = b.scanV2
@@ -43,7 +43,10 @@ func scanned(t *testing.T, body []byte, proto protocol) (*Batch, error) {
 	}
 	// The structure of labels is checked where they are decoded.
 	for i := range b.series {
-		if _, err := b.decoder.read(b.series[i].labelBytes, math.MaxInt); err != nil {
+		if b.series[i].refused {
+			continue
+		}
+		if _, err := b.decoder.read(b.labelBytesOf(&b.series[i], nil), math.MaxInt); err != nil {
 			return b, err
 		}
 	}
@@ -108,13 +111,13 @@ func asV2(t *testing.T, h *prompb.Histogram) writev2.Histogram {
 	return out
 }
 
-func requireSameV1(t *testing.T, want *prompb.TimeSeries, got *Series) {
+func requireSameV1(t *testing.T, b *Batch, want *prompb.TimeSeries, got *Series) {
 	t.Helper()
 	var labels [][2]string
 	for _, l := range want.Labels {
 		labels = append(labels, [2]string{l.Name, l.Value})
 	}
-	require.Equal(t, labels, rawLabels(t, got.labelBytes))
+	require.Equal(t, labels, rawLabels(t, b.labelBytesOf(got, nil)))
 	samples := make([]*prompb.Sample, len(want.Samples))
 	for i := range samples {
 		samples[i] = &want.Samples[i]
@@ -150,14 +153,13 @@ func checkV1(t *testing.T, body []byte) {
 	require.Len(t, b.series, len(want.Timeseries))
 	for i := range want.Timeseries {
 		s := &b.series[i]
-		requireSameV1(t, &want.Timeseries[i], s)
+		requireSameV1(t, b, &want.Timeseries[i], s)
 		// What a peer would get is the same series again.
 		var again prompb.TimeSeries
 		require.NoError(t, again.Unmarshal(s.raw))
-		b.rebuild(s)
 		again = prompb.TimeSeries{}
-		require.NoError(t, again.Unmarshal(s.raw))
-		requireSameV1(t, &again, s)
+		require.NoError(t, again.Unmarshal(b.appendSeries(nil, s)))
+		requireSameV1(t, b, &again, s)
 	}
 	_ = b.validate(anyTime()) // Must not panic.
 }
@@ -175,12 +177,12 @@ func checkV2(t *testing.T, body []byte) {
 	require.NoError(t, wantErr, "scanner accepts %x", body)
 	require.Len(t, b.series, len(want.Timeseries))
 	for i := range want.Timeseries {
-		requireSameV2(t, &want, &want.Timeseries[i], &b.series[i])
+		requireSameV2(t, b, &want, &want.Timeseries[i], &b.series[i])
 	}
 	_ = b.validate(anyTime())
 }
 
-func requireSameV2(t *testing.T, req *writev2.Request, want *writev2.TimeSeries, got *Series) {
+func requireSameV2(t *testing.T, b *Batch, req *writev2.Request, want *writev2.TimeSeries, got *Series) {
 	t.Helper()
 	samples := make([]*writev2.Sample, len(want.Samples))
 	for i := range samples {
@@ -207,11 +209,11 @@ func requireSameV2(t *testing.T, req *writev2.Request, want *writev2.TimeSeries,
 	for i := 0; i < len(want.LabelsRefs); i += 2 {
 		labels = append(labels, [2]string{req.Symbols[want.LabelsRefs[i]], req.Symbols[want.LabelsRefs[i+1]]})
 	}
-	require.Equal(t, labels, rawLabels(t, got.labelBytes))
-	// The rebuilt bytes are a 1.0 series with the same content.
+	require.Equal(t, labels, rawLabels(t, b.labelBytesOf(got, nil)))
+	// The written-out bytes are a 1.0 series with the same content.
 	var v1 prompb.TimeSeries
-	require.NoError(t, v1.Unmarshal(got.raw))
-	requireSameV1(t, &v1, got)
+	require.NoError(t, v1.Unmarshal(b.appendSeries(nil, got)))
+	requireSameV1(t, b, &v1, got)
 }
 
 func FuzzScanV1(f *testing.F) {

@@ -4,6 +4,7 @@
 package ingest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -111,8 +112,8 @@ func (b *Batch) checkItems() error {
 func (b *Batch) scanSeriesV1(msg []byte) error {
 	s := Series{raw: msg}
 	m := b.mark()
-	c := cursor{b: msg}
-	run := labelRun{copied: -1}
+	c := cursor{b: msg, i: labelsEnd(msg)}
+	run := labelRun{copied: -1, to: c.i}
 	for !c.done() {
 		from := c.i
 		field, typ, err := c.tag()
@@ -144,8 +145,24 @@ func (b *Batch) scanSeriesV1(msg []byte) error {
 			return err
 		}
 	}
-	s.labelBytes = b.labelsOf(run, msg)
+	s.labelBytes = b.labelRunBytes(run, msg)
 	return b.addSeries(s, m)
+}
+
+// labelsEnd returns where the labels end that the message begins with. It takes the
+// short way through entries of less than 128 bytes, as nearly all are; where they
+// end, the scanner goes on with whatever is there.
+func labelsEnd(msg []byte) int {
+	const labelTag = fieldLabels<<3 | wireBytes
+	i := 0
+	for i+1 < len(msg) && msg[i] == labelTag && msg[i+1] < 0x80 {
+		next := i + 2 + int(msg[i+1])
+		if next > len(msg) {
+			break
+		}
+		i = next
+	}
+	return i
 }
 
 // labelRun is where the label entries of a series are: one stretch of the message, as
@@ -171,7 +188,7 @@ func (b *Batch) extendRun(run *labelRun, msg []byte, from, to int) {
 	}
 }
 
-func (b *Batch) labelsOf(run labelRun, msg []byte) []byte {
+func (b *Batch) labelRunBytes(run labelRun, msg []byte) []byte {
 	if run.copied >= 0 {
 		return b.arena[run.copied:len(b.arena):len(b.arena)]
 	}
@@ -184,6 +201,12 @@ func (b *Batch) labelsOf(run labelRun, msg []byte) []byte {
 func (b *Batch) scanSample(msg []byte, strict bool) error {
 	var s Sample
 	c := cursor{b: msg}
+	// The way in which every known sender writes a sample that is not zero.
+	const valueTag = 1<<3 | wireFixed64
+	if len(msg) > 9 && msg[0] == valueTag {
+		s.V = math.Float64frombits(binary.LittleEndian.Uint64(msg[1:]))
+		c.i = 9
+	}
 	for !c.done() {
 		field, typ, err := c.tag()
 		if err != nil {

@@ -16,9 +16,10 @@ const (
 
 var errFirstSymbol = errors.New("first symbol must be empty")
 
-// scanV2 reads a remote write 2.0 request. The series come out in 1.0 form, rebuilt
-// in the batch's arena from the symbol table. A series with bad references is
-// refused alone; a body that is no such message is an error.
+// scanV2 reads a remote write 2.0 request. The series keep their references into the
+// symbol table: the cache knows them by the hashes of their symbols, so that the text
+// of their labels is touched only where it is not known. A series with bad references
+// is refused alone; a body that is no such message is an error.
 func (b *Batch) scanV2(body []byte) error {
 	var own, foreign bool
 	// Fields may come in any order, so that the symbols are collected first.
@@ -49,17 +50,27 @@ func (b *Batch) scanV2(body []byte) error {
 	if foreign && !own {
 		return errMismatch
 	}
-	if len(b.symbols) > 0 && len(b.symbols[0]) != 0 {
+	if len(b.symbols) > 0 && len(b.symbols[0].text) != 0 {
 		return errFirstSymbol
 	}
 	return b.scanAllSeriesV2(body)
 }
 
-func (b *Batch) addSymbol(sym []byte) error {
+// symbol is an entry of a symbol table.
+type symbol struct {
+	text []byte
+	hash labelHash // of the text; zero without a cache
+}
+
+func (b *Batch) addSymbol(text []byte) error {
 	if n := len(b.symbols) + 1; n > b.limits.SymbolsPerRequest {
 		return &tooLargeError{"number of symbols", int64(n), int64(b.limits.SymbolsPerRequest)}
 	}
-	b.symbols = append(b.symbols, sym)
+	s := symbol{text: text}
+	if b.cache != nil {
+		s.hash = b.cache.cache.hash(text)
+	}
+	b.symbols = append(b.symbols, s)
 	return nil
 }
 
@@ -87,9 +98,8 @@ func (b *Batch) scanAllSeriesV2(body []byte) error {
 }
 
 func (b *Batch) scanSeriesV2(msg []byte) error {
-	m := b.mark()
+	m, firstRef := b.mark(), len(b.labelRefs)
 	var family inlineFamily
-	b.seriesRefs = b.seriesRefs[:0]
 	c := cursor{b: msg}
 	for !c.done() {
 		field, typ, err := c.tag()
@@ -97,7 +107,7 @@ func (b *Batch) scanSeriesV2(msg []byte) error {
 			return err
 		}
 		if field == fieldV2LabelRefs {
-			b.seriesRefs, err = readRefs(&c, typ, b.seriesRefs)
+			b.labelRefs, err = readRefs(&c, typ, b.labelRefs)
 		} else {
 			err = b.scanFieldV2(&c, field, typ, &family)
 		}
@@ -106,14 +116,22 @@ func (b *Batch) scanSeriesV2(msg []byte) error {
 		}
 	}
 
-	var s Series
-	refused, err := asRefusal(b.expandSeries(&s, m))
+	s := Series{refs: b.labelRefs[firstRef:len(b.labelRefs):len(b.labelRefs)]}
+	refused, err := asRefusal(b.checkRefs(s.refs, len(msg)))
 	if err != nil {
+		return err
+	}
+	if err := b.expandExemplars(m.exemplars); err != nil {
 		return err
 	}
 	if err := b.addSeries(s, m); err != nil {
 		return err
 	}
+	return b.finishSeriesV2(refused, family)
+}
+
+// finishSeriesV2 applies to the series that was added last what can be said only now.
+func (b *Batch) finishSeriesV2(refused *refusal, family inlineFamily) error {
 	i := len(b.series) - 1
 	if refused == nil {
 		refused, _ = asRefusal(b.addFamily(i, family))
@@ -164,78 +182,99 @@ func readRefs(c *cursor, typ uint8, dst []uint32) ([]uint32, error) {
 	if err != nil {
 		return dst, err
 	}
-	for m := (cursor{b: run}); !m.done(); {
+	for i := 0; i < len(run); {
+		// One or two bytes are nearly all references of a batch.
+		if v := run[i]; v < 0x80 {
+			dst = append(dst, uint32(v))
+			i++
+			continue
+		}
+		if i+1 < len(run) && run[i+1] < 0x80 {
+			dst = append(dst, uint32(run[i]&0x7f)|uint32(run[i+1])<<7)
+			i += 2
+			continue
+		}
+		m := cursor{b: run, i: i}
 		v, err := m.varint()
 		if err != nil {
 			return dst, errPackedSplit
 		}
 		dst = append(dst, uint32(v))
+		i = m.i
 	}
 	return dst, nil
 }
 
-// expandSeries writes the 1.0 form of the series whose references are in seriesRefs
-// and whose items are in the arenas since m. It returns a refusal when the series
-// has to be refused.
-func (b *Batch) expandSeries(s *Series, m marks) error {
-	if err := b.expandExemplars(m.exemplars); err != nil {
-		return err
-	}
-	start := len(b.arena)
-	if err := b.expandLabels(b.seriesRefs); err != nil {
-		b.arena = b.arena[:start]
-		return err
-	}
-	end := len(b.arena)
-	b.appendItems(&Series{
-		samples:    b.samples[m.samples:],
-		histograms: b.histograms[m.histograms:],
-		exemplars:  b.exemplars[m.exemplars:],
-	})
-	if err := b.checkExpanded(); err != nil {
-		return err
-	}
-	s.raw = b.arena[start:len(b.arena):len(b.arena)]
-	s.labelBytes = s.raw[: end-start : end-start]
-	return nil
-}
-
-func (b *Batch) checkExpanded() error {
-	if n := int64(len(b.arena)); n > b.limits.ExpandedBytes {
-		return &tooLargeError{"size after writing out symbols", n, b.limits.ExpandedBytes}
-	}
-	return nil
-}
-
-// expandLabels appends the label entries that refs name to the arena. Limits are
-// applied before a symbol is copied, because references are cheap and symbols long.
-func (b *Batch) expandLabels(refs []uint32) error {
+// checkRefs finds what is wrong with the label references of a series whose message
+// has the given size, and adds up what the series comes to when it is written out:
+// references are cheap and symbols long.
+func (b *Batch) checkRefs(refs []uint32, message int) error {
 	if len(refs)%2 != 0 {
 		return refusef(ReasonSymbols, "odd number of label references (%d)", len(refs))
 	}
 	if n := len(refs) / 2; n > b.limits.LabelsPerSeries {
 		return refusef(ReasonLabelCount, "series has %d labels, limit %d", n, b.limits.LabelsPerSeries)
 	}
-	for i := 0; i < len(refs); i += 2 {
-		name, err := b.symbol(refs[i])
-		if err != nil {
-			return err
+	const overhead = 8 // tags and lengths of a label, and of the series
+	size := int64(message + overhead)
+	for _, ref := range refs {
+		if uint64(ref) >= uint64(len(b.symbols)) {
+			return refusef(ReasonSymbols, "symbol reference %d out of range (%d symbols)", ref, len(b.symbols))
 		}
-		value, err := b.symbol(refs[i+1])
-		if err != nil {
-			return err
-		}
-		if err := checkLengths(name, value, &b.limits); err != nil {
-			return err
-		}
-		b.arena = appendLabel(b.arena, name, value)
+		size += int64(len(b.symbols[ref].text)) + overhead
 	}
-	return b.checkExpanded()
+	if b.expanded += size; b.expanded > b.limits.ExpandedBytes {
+		return &tooLargeError{"size after writing out symbols", b.expanded, b.limits.ExpandedBytes}
+	}
+	return nil
+}
+
+// expandLabels appends the label entries that refs name to the arena. Limits are
+// applied before a symbol is copied.
+func (b *Batch) expandLabels(refs []uint32) error {
+	if err := b.checkRefs(refs, 0); err != nil {
+		return err
+	}
+	for i := 0; i < len(refs); i += 2 {
+		if err := checkLengths(b.symbols[refs[i]].text, b.symbols[refs[i+1]].text, &b.limits); err != nil {
+			return err
+		}
+	}
+	b.arena = b.appendLabels(b.arena, refs)
+	return nil
+}
+
+// appendLabels appends the label entries that refs, which are known to be good, name.
+func (b *Batch) appendLabels(dst []byte, refs []uint32) []byte {
+	for i := 0; i < len(refs); i += 2 {
+		dst = appendLabel(dst, b.symbols[refs[i]].text, b.symbols[refs[i+1]].text)
+	}
+	return dst
+}
+
+// labelBytesOf returns the label entries of a series; it appends them to buf if they
+// have not been written out yet.
+func (b *Batch) labelBytesOf(s *Series, buf []byte) []byte {
+	if s.labelBytes != nil || s.refs == nil {
+		return s.labelBytes
+	}
+	return b.appendLabels(buf, s.refs)
+}
+
+// expand writes the labels of a 2.0 series out, so that they can be decoded.
+func (b *Batch) expand(s *Series) error {
+	start := len(b.arena)
+	if err := b.expandLabels(s.refs); err != nil {
+		b.arena = b.arena[:start]
+		return err
+	}
+	s.labelBytes = b.arena[start:len(b.arena):len(b.arena)]
+	return nil
 }
 
 func (b *Batch) symbol(ref uint32) ([]byte, error) {
 	if uint64(ref) >= uint64(len(b.symbols)) {
 		return nil, refusef(ReasonSymbols, "symbol reference %d out of range (%d symbols)", ref, len(b.symbols))
 	}
-	return b.symbols[ref], nil
+	return b.symbols[ref].text, nil
 }

@@ -234,10 +234,15 @@ func TestSampleStoreFile(t *testing.T) {
 }
 
 func TestStripesAndDelay(t *testing.T) {
-	require.Equal(t, stripesMin, stripes(0))
-	require.Equal(t, stripesMin, stripes(stripesMin*stripeWALBytes))
-	require.Equal(t, 2*stripesMin, stripes(stripesMin*stripeWALBytes+1))
-	require.Equal(t, stripesMax, stripes(math.MaxInt64))
+	const many = 1000
+	require.Equal(t, stripesMin, stripes(many, 0))
+	require.Equal(t, stripesMin, stripes(many, stripesMin*stripeWALBytes))
+	require.Equal(t, 2*stripesMin, stripes(many, stripesMin*stripeWALBytes+1))
+	require.Equal(t, stripesMax, stripes(many, math.MaxInt64))
+	require.Equal(t, stripesMax, stripes(1, 0), "a lone tenant")
+	require.Equal(t, stripesMax, stripes(8, 0))
+	require.Equal(t, stripesMax/2, stripes(9, 0))
+	require.Equal(t, stripesMin, stripes(100, 0))
 
 	require.Zero(t, cutDelay("", "a", time.Hour))
 	require.Equal(t, cutDelay("m1", "a", time.Hour), cutDelay("m1", "a", time.Hour))

@@ -19,6 +19,10 @@ const (
 	// most tenants of many are small.
 	stripesMin = 1024
 	stripesMax = 16384
+	// A node of few tenants can afford large tables from the start: with short
+	// stripes an append by reference waits for memory once less. The tenants of a
+	// node share a budget of stripesShared among them.
+	stripesShared = 8 * stripesMax
 	// stripeWALBytes is the WAL that stands for one stripe more: 64 KiB is what
 	// about 25 series leave in two hours.
 	stripeWALBytes = 64 << 10
@@ -51,7 +55,7 @@ func (t *tenant) tsdbOptions() *tsdb.Options {
 	// No query needs to see a batch whole or not at all, and it costs 64 B a series.
 	opts.IsolationDisabled = true
 	opts.EnableMemorySnapshotOnShutdown = true
-	opts.StripeSize = stripes(dirBytes(filepath.Join(t.dir, "wal")))
+	opts.StripeSize = stripes(t.store.tenantCount(), dirBytes(filepath.Join(t.dir, "wal")))
 	// The store's own lock covers every tenant.
 	opts.NoLockfile = true
 	if cfg.ExemplarBytes > 0 {
@@ -65,12 +69,12 @@ func (t *tenant) tsdbOptions() *tsdb.Options {
 	return opts
 }
 
-// stripes is the size of the TSDB's series table for a tenant that left
-// walBytes behind. A tenant grows into a larger table at its next open; until
-// then it has longer stripes, which costs lock contention and nothing else.
-func stripes(walBytes int64) int {
+// stripes is the size of the TSDB's series table for one of so many tenants, which
+// left walBytes behind. A tenant grows into a larger table at its next open; until
+// then it has longer stripes, which costs CPU and nothing else.
+func stripes(tenants int, walBytes int64) int {
 	n := stripesMin
-	for n < stripesMax && int64(n)*stripeWALBytes < walBytes {
+	for n < stripesMax && (2*n*tenants <= stripesShared || int64(n)*stripeWALBytes < walBytes) {
 		n *= 2
 	}
 	return n

@@ -304,6 +304,13 @@ func (s *Store) claim(name string) (t *tenant, made bool, err error) {
 	return t, true, nil
 }
 
+// tenantCount is how many tenants there are.
+func (s *Store) tenantCount() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.tenants)
+}
+
 // all returns the tenants sorted by name.
 func (s *Store) all() []*tenant {
 	s.mu.RLock()

@@ -49,6 +49,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Writer:    s.distributor,
 		Tenant:    tenantOf,
 		MaxFuture: maxFutureCoordinator,
+		Cache:     s.series,
 	}, s.logger.With("component", "write"), s.reg)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
 		mux.Handle(path, write)
@@ -85,6 +86,7 @@ func (s *server) internalMux() *http.ServeMux {
 	mux.Handle("/internal/v1/write", s.auth.Middleware(ingest.NewInternalHandler(ingest.InternalHandlerConfig{
 		Local:  s.local,
 		Tenant: tenantOf,
+		Cache:  s.series,
 	}, s.logger.With("component", "internal_write"), s.reg)))
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
 		Local:  s.store,

@@ -73,6 +73,7 @@ type server struct {
 	uploader    *uploader.Uploader // nil without a bucket
 	hints       *hint.Log
 	metadata    *ingest.MetadataStore
+	series      *ingest.SeriesCache
 	local       *ingest.Local
 	distributor *ingest.Distributor
 	querier     *querier.Querier
@@ -200,6 +201,7 @@ func (s *server) start(ctx context.Context) error {
 		s.background("block index", s.blocks.Run)
 	}
 	s.background("metadata", s.metadata.Run)
+	s.background("series cache", s.series.Run)
 	s.background("replay", s.replay)
 	s.background("hint replay", s.distributor.Run)
 	s.onStop("announce leaving", s.announceLeaving)

@@ -39,6 +39,7 @@ func (s *server) wireWrites() error {
 	}
 	s.onStop("close hints", s.hints.Close)
 
+	s.series = ingest.NewSeriesCache(ingest.CacheConfig{}, s.reg)
 	s.local = ingest.NewLocal(ingest.LocalConfig{
 		Store:     s.store,
 		Metadata:  s.metadata,
