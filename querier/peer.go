@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -85,11 +86,21 @@ func (p *peers) send(ctx context.Context, m Member, req request) (*http.Response
 	r.Header.Set(headerProtocol, protocolVersion)
 	r.Header.Set(headerTenant, tenant)
 	resp, err := p.client.Do(r)
+	return resp, withoutAddress(err)
+}
+
+// withoutAddress takes the addresses of a member out of an error: users read the
+// message, and whose address it was is in the member's name.
+func withoutAddress(err error) error {
 	var inURL *url.Error
 	if errors.As(err, &inURL) {
-		err = inURL.Err // Users read the message; whose address it was is in the member's name.
+		err = inURL.Err
 	}
-	return resp, err
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		err = fmt.Errorf("%s: %w", op.Op, op.Err)
+	}
+	return err
 }
 
 // inspect checks the head of an answer and returns the local start in it.

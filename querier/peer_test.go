@@ -301,3 +301,16 @@ func TestUnreachablePort(t *testing.T) {
 	c.members.Members[1].URL = "http://" + addr
 	require.ErrorContains(t, c.query(t, tenantCtx(), 0, 10, nil, all()).err, "connection refused")
 }
+
+// TestErrorsShowNoAddress: what users read names members, not where they are.
+func TestErrorsShowNoAddress(t *testing.T) {
+	srv := httptest.NewServer(http.NotFoundHandler())
+	addr := srv.Listener.Addr().String()
+	srv.Close()
+	_, err := (&http.Client{}).Post("http://"+addr+"/", "text/plain", nil)
+	require.ErrorContains(t, err, addr)
+	got := withoutAddress(err)
+	require.ErrorContains(t, got, "refused")
+	require.NotContains(t, got.Error(), addr)
+	require.NoError(t, withoutAddress(nil))
+}

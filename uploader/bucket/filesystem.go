@@ -47,7 +47,7 @@ func NewFilesystem(dir string) (*Filesystem, error) {
 		return nil, errors.New("open filesystem bucket: no directory given")
 	}
 	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return nil, fmt.Errorf("open filesystem bucket: %w", err)
+		return nil, fmt.Errorf("open filesystem bucket: %w; choose a directory that this user may create and write", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
