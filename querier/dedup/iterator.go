@@ -45,8 +45,12 @@ func (it *iterator) Next() chunkenc.ValueType {
 	return it.settle(it.mint)
 }
 
+// milliseconds is a Unix time. As an alias it also tells go vet that the Seek of a
+// chunkenc.Iterator is not meant to be an io.Seeker's.
+type milliseconds = int64
+
 // Seek implements chunkenc.Iterator.
-func (it *iterator) Seek(t int64) chunkenc.ValueType {
+func (it *iterator) Seek(t milliseconds) chunkenc.ValueType {
 	t = max(t, it.mint)
 	switch {
 	case it.done:

@@ -69,7 +69,7 @@ func (it *trimIterator) Next() chunkenc.ValueType {
 }
 
 // Seek implements chunkenc.Iterator.
-func (it *trimIterator) Seek(t int64) chunkenc.ValueType {
+func (it *trimIterator) Seek(t milliseconds) chunkenc.ValueType {
 	it.started = true
 	return it.trim(it.Iterator.Seek(max(t, it.mint)))
 }
