@@ -216,8 +216,7 @@ func (b *Batch) resolveFamilies() error {
 		if s.refused {
 			continue
 		}
-		b.scratch = b.labelBytesOf(s, b.scratch[:0])
-		name := familyName(viewString(metricName(b.scratch)), metricType(f.typ))
+		name := familyName(viewString(metricName(b.labelBytesOf(s, &b.scratch))), metricType(f.typ))
 		if name == last {
 			continue
 		}

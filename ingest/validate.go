@@ -96,8 +96,7 @@ func (b *Batch) labelsOf(s *Series, d *labelDecoder) labels.Labels {
 	// The same bytes were decoded without an error before, under these limits or
 	// stricter ones.
 	unlimited := b.limits.between()
-	d.entries = b.labelBytesOf(s, d.entries[:0])
-	ls, _, _ := d.decode(b.Tenant, d.entries, &unlimited)
+	ls, _, _ := d.decode(b.Tenant, b.labelBytesOf(s, &d.entries), &unlimited)
 	return ls
 }
 

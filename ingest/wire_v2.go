@@ -252,13 +252,17 @@ func (b *Batch) appendLabels(dst []byte, refs []uint32) []byte {
 	return dst
 }
 
-// labelBytesOf returns the label entries of a series; it appends them to buf if they
-// have not been written out yet.
-func (b *Batch) labelBytesOf(s *Series, buf []byte) []byte {
+// labelBytesOf returns the label entries of a series. Those that have not been written
+// out yet are written to buf, which may be nil; the others are views of the batch.
+func (b *Batch) labelBytesOf(s *Series, buf *[]byte) []byte {
 	if s.labelBytes != nil || s.refs == nil {
 		return s.labelBytes
 	}
-	return b.appendLabels(buf, s.refs)
+	if buf == nil {
+		return b.appendLabels(nil, s.refs)
+	}
+	*buf = b.appendLabels((*buf)[:0], s.refs)
+	return *buf
 }
 
 // expand writes the labels of a 2.0 series out, so that they can be decoded.
