@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"github.com/prometheus/prometheus/model/labels"
 )
 
 // Batch is one write request of one tenant: its series in the order of the
@@ -18,7 +16,10 @@ import (
 type Batch struct {
 	Tenant string
 
+	// body is the decompressed request that series point into.
+	body     []byte
 	series   []Series
+	extras   []extra
 	valid    []uint32    // positions of the series that were not refused as a whole
 	refused  []Rejection // what was refused before any owner was asked
 	received Counts
@@ -59,41 +60,6 @@ type Batch struct {
 	pool *batchPool
 }
 
-// Series is one TimeSeries message. Its slices are views of the batch's memory. Once
-// it is validated nothing of it changes, so that owners may read it at the same time.
-type Series struct {
-	// raw is the message in remote write 1.0 form, with the extension fields that
-	// docs/format/push.md lists. It is nil for a series that came otherwise;
-	// Batch.appendSeries writes that form out when somebody needs it.
-	raw []byte
-	// labelBytes are the label entries of the 1.0 form, tags and lengths included,
-	// contiguous and in the order in which they were sent. Of a 2.0 series they are
-	// written out only when the cache does not know it; until then refs name its labels.
-	labelBytes []byte
-	refs       []uint32
-
-	samples    []Sample
-	histograms []histogramView
-	exemplars  [][]byte // Exemplar messages
-
-	// hash, slot, ref and labels are set by validation. The labels are empty when the
-	// cache knew the series; Batch.labelsOf decodes them then.
-	hash   labelHash
-	slot   uint16
-	known  bool // the cache has the series
-	ref    cachedRef
-	labels labels.Labels
-	// refused is set when nothing of the series may go on to the owners.
-	refused bool
-}
-
-// cachedRef is where a series is in the TSDB of this member that was opened as
-// generation.
-type cachedRef struct {
-	ref        uint64
-	generation uint32
-}
-
 // Sample is one float sample. The value is never computed with, so that the
 // payload of a NaN survives. ST is the start timestamp, 0 when unknown.
 type Sample struct {
@@ -102,27 +68,11 @@ type Sample struct {
 	ST int64
 }
 
-func (s *Series) counts() Counts {
-	return Counts{Samples: len(s.samples), Histograms: len(s.histograms), Exemplars: len(s.exemplars)}
-}
-
-// kind returns Counts with a one for the kind of the given item.
-func (s *Series) kind(item uint32) Counts {
-	switch n := int(item); {
-	case n < len(s.samples):
-		return Counts{Samples: 1}
-	case n < len(s.samples)+len(s.histograms):
-		return Counts{Histograms: 1}
-	default:
-		return Counts{Exemplars: 1}
-	}
-}
-
 // refuse marks the whole series at position i as refused.
 func (b *Batch) refuse(i int, r *refusal) {
 	s := &b.series[i]
 	s.refused = true
-	b.refuseItems(i, s.counts(), r)
+	b.refuseItems(i, b.counts(s), r)
 }
 
 // refuseItems notes that some items of the series at position i are refused. Items
@@ -208,8 +158,10 @@ func (p *batchPool) put(b *Batch) {
 	if b.bytesHeld() > pooledBytesMax {
 		return
 	}
-	// Entries keep strings and views alive, so they are cleared, not only cut.
-	b.series = cleared(b.series)
+	// Entries that keep strings and views alive are cleared, not only cut. Series have
+	// no pointers.
+	b.body, b.series = nil, b.series[:0]
+	b.extras = cleared(b.extras)
 	b.refused = cleared(b.refused)
 	b.metadata = cleared(b.metadata)
 	b.families = cleared(b.families)
@@ -229,9 +181,9 @@ func cleared[T any](s []T) []T {
 }
 
 func (b *Batch) bytesHeld() int {
-	const seriesSize, itemSize = 256, 64
+	const seriesSize, itemSize = 64, 64
 	n := cap(b.arena) + cap(b.wireBuf) + cap(b.bodyBuf) + cap(b.concat) + cap(b.series)*seriesSize
-	n += cap(b.symbols)*40 + cap(b.labelRefs)*4 + cap(b.scratch)
+	n += cap(b.extras)*itemSize + cap(b.symbols)*40 + cap(b.labelRefs)*4 + cap(b.scratch)
 	n += (cap(b.samples) + cap(b.histograms) + cap(b.exemplars)) * itemSize
 	for _, s := range b.spares {
 		n += cap(s)

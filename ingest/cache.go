@@ -110,20 +110,14 @@ func (c *SeriesCache) hash(text []byte) labelHash {
 	return labelHash{h.Hi, h.Lo}
 }
 
-// hashSeries sets the hashes of all series: of the label bytes, or, for a 2.0 series,
-// of the hashes of its symbols in their order, which is another hash for the same
-// labels. The symbols of a request are hashed once for all of its series.
-func (b *Batch) hashSeries() {
-	c := b.cache.cache
-	for i := range b.series {
-		s := &b.series[i]
-		switch {
-		case s.refused:
-		case s.refs == nil:
-			s.hash = c.hash(s.labelBytes)
-		default:
-			s.hash = c.hash(b.labelHashes(s.refs))
-		}
+// hashSeries sets the hash of a series: of its label bytes, or, when it has
+// references, of the hashes of its symbols in their order, which is another hash for
+// the same labels. The symbols of a request are hashed once for all of its series.
+func (b *Batch) hashSeries(s *Series) {
+	if s.labelsIn == inRefs {
+		s.hash = b.cache.cache.hash(b.labelHashes(b.refsOf(s)))
+	} else {
+		s.hash = b.cache.cache.hash(b.labelBytesOf(s, nil))
 	}
 }
 

@@ -64,7 +64,7 @@ func (s *cacheShard) lookUp(series []Series, positions []uint32, epoch uint8, st
 			e.age = epoch
 		}
 		series[i].known, series[i].slot = true, e.slotOnly()
-		series[i].ref = cachedRef{e.ref, e.generation}
+		series[i].ref, series[i].generation = e.ref, e.generation
 	}
 }
 

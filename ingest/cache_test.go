@@ -69,7 +69,7 @@ func TestCacheFollowsAMap(t *testing.T) {
 			require.Equal(t, ok, s[0].known, name)
 			if ok {
 				require.Equal(t, k.slot, s[0].slot)
-				require.Equal(t, k.ref, s[0].ref.ref)
+				require.Equal(t, k.ref, s[0].ref)
 				k.epoch = c.epoch.Load()
 				want[name] = k
 			}

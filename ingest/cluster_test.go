@@ -46,7 +46,7 @@ func (o *testOwner) Write(_ context.Context, b *Batch, part []uint32) Reply {
 	r := Reply{All: Accepted}
 	for pos, i := range part {
 		s := &b.series[i]
-		name := s.labels.Get("__name__")
+		name := nameOf(b, s)
 		if o.verdict != nil {
 			if v := o.verdict(name); v != Accepted {
 				r.Faults = append(r.Faults, Fault{Pos: uint32(pos), Verdict: v, Reason: ReasonOutOfOrder, Detail: "because " + name})
@@ -58,8 +58,8 @@ func (o *testOwner) Write(_ context.Context, b *Batch, part []uint32) Reply {
 				r.Faults = append(r.Faults, Fault{Pos: uint32(pos), Verdict: Rejected, Items: items, Reason: ReasonTooOld, Detail: "old"})
 			}
 		}
-		o.stored[name] = append(o.stored[name], s.samples...)
-		for _, h := range s.histograms {
+		o.stored[name] = append(o.stored[name], b.samplesOf(s)...)
+		for _, h := range b.histogramsOf(s) {
 			o.starts = append(o.starts, h.st)
 		}
 	}

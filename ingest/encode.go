@@ -52,18 +52,18 @@ func appendLabel(dst, name, value []byte) []byte {
 
 // appendSeries appends a series in 1.0 form, from its labels and the items it has.
 func (b *Batch) appendSeries(dst []byte, s *Series) []byte {
-	if s.labelBytes != nil || s.refs == nil {
-		dst = append(dst, s.labelBytes...)
+	if s.labelsIn == inRefs {
+		dst = b.appendLabels(dst, b.refsOf(s))
 	} else {
-		dst = b.appendLabels(dst, s.refs)
+		dst = append(dst, b.labelBytesOf(s, nil)...)
 	}
-	for _, smp := range s.samples {
+	for _, smp := range b.samplesOf(s) {
 		dst = appendSample(dst, smp)
 	}
-	for _, e := range s.exemplars {
+	for _, e := range b.exemplarsOf(s) {
 		dst = appendEntry(dst, fieldExemplars, e)
 	}
-	for _, h := range s.histograms {
+	for _, h := range b.histogramsOf(s) {
 		dst = appendEntry(dst, fieldHistograms, h.raw)
 	}
 	return dst
@@ -73,7 +73,7 @@ func (b *Batch) appendSeries(dst []byte, s *Series) []byte {
 // for concurrent use.
 func (b *Batch) appendRequest(dst []byte, series []uint32) []byte {
 	for _, i := range series {
-		raw := b.series[i].raw
+		raw := b.rawOf(&b.series[i])
 		if raw == nil {
 			b.scratch = b.appendSeries(b.scratch[:0], &b.series[i])
 			raw = b.scratch

@@ -52,14 +52,14 @@ func hostExemplars(b *Batch, part []uint32) exemplarHosts {
 	var byHash map[labelHash]uint32
 	for pos, i := range part {
 		s := &b.series[i]
-		if len(s.exemplars) == 0 || len(s.samples)+len(s.histograms) > 0 {
+		if s.extra == 0 || b.counts(s).Exemplars == 0 || b.hasSamples(s) {
 			continue
 		}
 		if byHash == nil {
 			byHash = seriesWithSamples(b, part)
 			h.guests = map[uint32][]looseExemplar{}
 		}
-		decoded := decodeExemplars(uint32(pos), s)
+		decoded := b.decodeExemplars(uint32(pos), s)
 		// A sender writes the labels of one series alike; where it does not, the
 		// exemplar is loose and finds its series by its labels.
 		if host, ok := byHash[b.hashOf(s)]; ok {
@@ -74,7 +74,7 @@ func hostExemplars(b *Batch, part []uint32) exemplarHosts {
 func seriesWithSamples(b *Batch, part []uint32) map[labelHash]uint32 {
 	byHash := make(map[labelHash]uint32, len(part))
 	for pos, i := range part {
-		if s := &b.series[i]; len(s.samples)+len(s.histograms) > 0 {
+		if s := &b.series[i]; b.hasSamples(s) {
 			byHash[b.hashOf(s)] = uint32(pos)
 		}
 	}
@@ -91,15 +91,18 @@ func (b *Batch) hashOf(s *Series) labelHash {
 }
 
 // take returns the exemplars that the samples of the series at pos carry.
-func (h *exemplarHosts) take(pos uint32, s *Series) pendingExemplars {
+func (h *exemplarHosts) take(b *Batch, pos uint32, s *Series) pendingExemplars {
+	if s.extra == 0 && h.guests == nil {
+		return pendingExemplars{} // As nearly all.
+	}
 	guests := h.guests[pos]
-	if len(s.exemplars) == 0 && len(guests) == 0 {
+	if b.counts(s).Exemplars == 0 && len(guests) == 0 {
 		return pendingExemplars{}
 	}
-	if len(s.samples)+len(s.histograms) == 0 {
+	if !b.hasSamples(s) {
 		return pendingExemplars{} // A guest itself, or loose already.
 	}
-	p := pendingExemplars{items: append(decodeExemplars(pos, s), guests...)}
+	p := pendingExemplars{items: append(b.decodeExemplars(pos, s), guests...)}
 	slices.SortStableFunc(p.items, func(a, b looseExemplar) int {
 		return exemplar.Compare(a.ex, b.ex)
 	})
@@ -109,12 +112,13 @@ func (h *exemplarHosts) take(pos uint32, s *Series) pendingExemplars {
 	return p
 }
 
-func decodeExemplars(pos uint32, s *Series) []looseExemplar {
-	first := uint32(len(s.samples) + len(s.histograms))
-	out := make([]looseExemplar, 0, len(s.exemplars))
+func (b *Batch) decodeExemplars(pos uint32, s *Series) []looseExemplar {
+	c := b.counts(s)
+	first := uint32(c.Samples + c.Histograms)
+	out := make([]looseExemplar, 0, c.Exemplars)
 	// A decoder of its own: several owners may read one batch at the same time.
 	d := newLabelDecoder()
-	for n, msg := range s.exemplars {
+	for n, msg := range b.exemplarsOf(s) {
 		ex, err := d.decodeExemplar(msg)
 		if err != nil {
 			continue // Cannot happen: the scanner has read these bytes.

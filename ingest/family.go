@@ -166,7 +166,7 @@ func (f *inlineFamily) read(msg []byte) error {
 // addFamily looks the symbols of the metadata of series i up. It returns a refusal
 // when a reference is out of range.
 func (b *Batch) addFamily(i int, f inlineFamily) error {
-	if b.familyKnown(b.series[i].refs, f) {
+	if b.familyKnown(b.refsOf(&b.series[i]), f) {
 		return nil
 	}
 	var err error

@@ -159,4 +159,11 @@ func customHistogram() *histogram.Histogram {
 	}
 }
 
+// nameOf returns the metric name of a series. Unlike a batch's own decoder it may be
+// used by several owners at the same time.
+func nameOf(b *Batch, s *Series) string {
+	d := newLabelDecoder()
+	return b.labelsOf(s, &d).Get("__name__")
+}
+
 func nowMillis() int64 { return time.Now().UnixMilli() }

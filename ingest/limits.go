@@ -51,6 +51,9 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.LabelsPerSeries, DefaultLabelsPerSeries)
 	setDefault(&l.LabelNameBytes, DefaultLabelNameBytes)
 	setDefault(&l.LabelValueBytes, DefaultLabelValueBytes)
+	// Series say where their bytes are in 32 bits.
+	l.DecodedBytes = min(l.DecodedBytes, math.MaxUint32)
+	l.ExpandedBytes = min(l.ExpandedBytes, math.MaxUint32)
 	return l
 }
 

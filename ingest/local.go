@@ -163,18 +163,19 @@ type seriesAppend struct {
 }
 
 func (a *seriesAppend) run() {
-	if a.s.ref.generation == a.tx.generation && a.tx.generation != 0 {
-		a.ref = storage.SeriesRef(a.s.ref.ref)
+	if a.s.generation == a.tx.generation && a.tx.generation != 0 {
+		a.ref = storage.SeriesRef(a.s.ref)
 	}
 	known := a.ref
-	a.exemplars = a.tx.hosts.take(a.pos, a.s)
+	a.exemplars = a.tx.hosts.take(a.tx.batch, a.pos, a.s)
 	item := uint32(0)
-	for _, smp := range a.s.samples {
+	for _, smp := range a.tx.batch.samplesOf(a.s) {
 		a.append(item, smp, nil)
 		item++
 	}
-	for i := range a.s.histograms {
-		h := &a.s.histograms[i]
+	histograms := a.tx.batch.histogramsOf(a.s)
+	for i := range histograms {
+		h := &histograms[i]
 		a.append(item, Sample{T: h.t, ST: h.st}, h)
 		item++
 	}
@@ -251,7 +252,7 @@ func (a *seriesAppend) finish() {
 		return
 	}
 	a.fault.Pos = a.pos
-	if a.fault.Verdict == Unavailable || len(a.fault.Items) == a.s.counts().total() {
+	if a.fault.Verdict == Unavailable || len(a.fault.Items) == a.tx.batch.counts(a.s).total() {
 		a.fault.Items = nil
 	}
 	a.tx.faults = append(a.tx.faults, a.fault)

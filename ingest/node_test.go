@@ -86,8 +86,8 @@ func (h *memHints) series(t *testing.T, member string) []string {
 		b.bodyBuf, err = decompress(body, nil, n)
 		require.NoError(t, err)
 		require.NoError(t, b.parse(protoV1, anyTime()))
-		for _, s := range b.series {
-			out = append(out, s.labels.Get("__name__"))
+		for i := range b.series {
+			out = append(out, nameOf(b, &b.series[i]))
 		}
 	}
 	slices.Sort(out)

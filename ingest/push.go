@@ -94,7 +94,7 @@ func (r *Reply) checkAgainst(b *Batch, part []uint32) error {
 		if f.Items != nil && f.Verdict != Rejected {
 			return errPushReply
 		}
-		total := b.series[part[f.Pos]].counts().total()
+		total := b.counts(&b.series[part[f.Pos]]).total()
 		nextItem := uint64(0)
 		for _, item := range f.Items {
 			if uint64(item) < nextItem || int(item) >= total {

@@ -169,5 +169,7 @@ func TestBatchIsCleanWhenReused(t *testing.T) {
 	require.Empty(t, b.bodyBuf)
 	require.Nil(t, b.wire)
 	require.Zero(t, b.received)
-	require.Zero(t, b.series[:cap(b.series)][0].counts(), "views are not kept")
+	require.Nil(t, b.body)
+	require.Empty(t, b.extras)
+	require.Zero(t, b.extras[:cap(b.extras)][0], "labels are not kept")
 }

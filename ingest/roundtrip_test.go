@@ -269,6 +269,6 @@ func TestScatteredLabels(t *testing.T) {
 	b := pool.get(testTenant)
 	require.NoError(t, b.scanV1(appendEntry(nil, fieldV1Series, msg)))
 	require.NoError(t, b.validate(anyTime()))
-	require.Equal(t, `{__name__="up", a="1", b="2"}`, b.series[0].labels.String())
-	require.Len(t, b.series[0].samples, 3)
+	require.Equal(t, `{__name__="up", a="1", b="2"}`, b.labelsOf(&b.series[0], &b.decoder).String())
+	require.Len(t, b.samplesOf(&b.series[0]), 3)
 }

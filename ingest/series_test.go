@@ -5,11 +5,17 @@ package ingest
 
 import (
 	"testing"
+	"unsafe"
 
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/require"
 )
+
+// TestSeriesSize: one cache line, and nothing for the garbage collector to follow.
+func TestSeriesSize(t *testing.T) {
+	require.Equal(t, uintptr(64), unsafe.Sizeof(Series{}))
+}
 
 // TestMetadataLeavesLabelsAlone sends a 2.0 request in which a series that the cache
 // knows follows one that it does not, both with metadata: what is forwarded of the

@@ -111,7 +111,7 @@ func rejectedText(b *Batch, rejected []Rejection) string {
 func (b *Batch) describe(i int) string {
 	s := &b.series[i]
 	d := newLabelDecoder()
-	if s.refused && s.labelBytes == nil && s.refs != nil {
+	if s.refused && s.labelsIn == inRefs {
 		return "series " + strconv.Itoa(i) // Its references may be bad.
 	}
 	if n, err := d.read(b.labelBytesOf(s, nil), DefaultLabelsPerSeries); n == 0 || err != nil {

@@ -145,7 +145,7 @@ func (t *tally) eachItem(i uint32, f func(item uint32, o outcome)) {
 	refused := make([][]uint32, t.width)
 	copy(refused, t.partial[i])
 	votes := make([]Verdict, t.width)
-	for item := range uint32(t.batch.series[i].counts().total()) {
+	for item := range uint32(t.batch.counts(&t.batch.series[i]).total()) {
 		copy(votes, t.votesOf(i))
 		for rank, items := range refused {
 			if len(items) > 0 && items[0] == item {
@@ -187,7 +187,7 @@ func (t *tally) missed(i uint32, rank uint8) bool {
 func (t *tally) outcome() Outcome {
 	var o Outcome
 	for _, i := range t.batch.valid {
-		counts := t.batch.series[i].counts()
+		counts := t.batch.counts(&t.batch.series[i])
 		switch {
 		case t.partial[i] != nil:
 			t.addItems(&o, i)
@@ -214,7 +214,7 @@ func (t *tally) addItems(o *Outcome, i uint32) {
 	var refused Counts
 	var missing, mixed bool
 	t.eachItem(i, func(item uint32, decided outcome) {
-		kind := s.kind(item)
+		kind := t.batch.kind(s, item)
 		switch {
 		case decided == outcomeAccepted:
 			o.Written.add(kind)

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/penstock-io/penstock/ring"
 )
 
@@ -26,7 +24,6 @@ func boundsAround(now time.Time, past, future time.Duration) timeBounds {
 // what it was declared to be.
 func (b *Batch) validate(bounds timeBounds) error {
 	if b.cache != nil {
-		b.hashSeries()
 		b.cache.lookUp(b.series, &b.shards, b.pool.strict)
 	}
 	b.valid = slices.Grow(b.valid, len(b.series))
@@ -57,29 +54,30 @@ func (b *Batch) validateSeries(i int, bounds timeBounds) error {
 	}
 	// Prometheus sends exemplars in series of their own, so that one without
 	// samples is legal when it has those.
-	if s.counts().total() == 0 {
+	if s.samples.n == 0 && b.counts(s).total() == 0 {
 		return refusef(ReasonNoSamples, "series has no samples")
 	}
 	if !b.needsDrop(s, bounds) {
 		return nil
 	}
 	b.dropItems(i, bounds)
-	s.refused = s.counts().total() == 0 // Each item for a reason of its own.
-	s.raw = nil                         // It has other items now.
+	s.refused = b.counts(s).total() == 0 // Each item for a reason of its own.
+	s.message = span{}                   // It has other items now.
 	return nil
 }
 
 // identify decodes and checks the labels of a series that the cache does not know.
-func (b *Batch) identify(s *Series) (err error) {
-	if s.refs != nil {
+func (b *Batch) identify(s *Series) error {
+	if s.labelsIn == inRefs {
 		if err := b.expand(s); err != nil {
 			return err
 		}
 	}
-	var key uint64
-	if s.labels, key, err = b.decoder.decode(b.Tenant, s.labelBytes, &b.limits); err != nil {
+	ls, key, err := b.decoder.decode(b.Tenant, b.labelBytesOf(s, nil), &b.limits)
+	if err != nil {
 		return err
 	}
+	b.addExtra(s).labels = ls
 	s.slot = ring.SlotOf(key)
 	if b.cache != nil {
 		b.cache.put(s.hash, s.slot, b.pool.strict)
@@ -87,33 +85,23 @@ func (b *Batch) identify(s *Series) (err error) {
 	return nil
 }
 
-// labelsOf returns the labels of a valid series. The decoder is the caller's: several
-// owners may read one batch at the same time.
-func (b *Batch) labelsOf(s *Series, d *labelDecoder) labels.Labels {
-	if !s.labels.IsEmpty() {
-		return s.labels
-	}
-	// The same bytes were decoded without an error before, under these limits or
-	// stricter ones.
-	unlimited := b.limits.between()
-	ls, _, _ := d.decode(b.Tenant, b.labelBytesOf(s, &d.entries), &unlimited)
-	return ls
-}
-
 // needsDrop tells whether some item of the series has to be refused. It is the part
 // of validation that runs for every sample.
 func (b *Batch) needsDrop(s *Series, bounds timeBounds) bool {
-	for _, smp := range s.samples {
+	for _, smp := range b.samplesOf(s) {
 		if smp.T < bounds.min || smp.T > bounds.max {
 			return true
 		}
 	}
-	for i := range s.histograms {
-		if t := s.histograms[i].t; t < bounds.min || t > bounds.max {
+	if s.extra == 0 {
+		return false
+	}
+	for _, h := range b.histogramsOf(s) {
+		if h.t < bounds.min || h.t > bounds.max {
 			return true
 		}
 	}
-	for _, e := range s.exemplars {
+	for _, e := range b.exemplarsOf(s) {
 		if checkExemplar(e, bounds.max) != nil {
 			return true
 		}
@@ -124,13 +112,17 @@ func (b *Batch) needsDrop(s *Series, bounds timeBounds) bool {
 // dropItems takes the items that have to be refused out of the series at position i.
 func (b *Batch) dropItems(i int, bounds timeBounds) {
 	s := &b.series[i]
-	s.samples = keepIf(s.samples, func(smp *Sample) bool {
+	s.samples.n = keepIf(b.samplesOf(s), func(smp *Sample) bool {
 		return b.keepTime(i, smp.T, bounds, Counts{Samples: 1})
 	})
-	s.histograms = keepIf(s.histograms, func(h *histogramView) bool {
+	if s.extra == 0 {
+		return
+	}
+	x := &b.extras[s.extra-1]
+	x.histograms.n = keepIf(b.histogramsOf(s), func(h *histogramView) bool {
 		return b.keepTime(i, h.t, bounds, Counts{Histograms: 1})
 	})
-	s.exemplars = keepIf(s.exemplars, func(e *[]byte) bool {
+	x.exemplars.n = keepIf(b.exemplarsOf(s), func(e *[]byte) bool {
 		err := checkExemplar(*e, bounds.max)
 		if err != nil {
 			b.refuseItems(i, Counts{Exemplars: 1}, &refusal{ReasonExemplar, err.Error()})
@@ -152,13 +144,13 @@ func (b *Batch) keepTime(i int, t int64, bounds timeBounds, item Counts) bool {
 	}
 }
 
-// keepIf filters s in place.
-func keepIf[T any](s []T, keep func(*T) bool) []T {
+// keepIf filters s in place and returns how many are left.
+func keepIf[T any](s []T, keep func(*T) bool) uint32 {
 	kept := s[:0]
 	for i := range s {
 		if keep(&s[i]) {
 			kept = append(kept, s[i])
 		}
 	}
-	return kept
+	return uint32(len(kept))
 }

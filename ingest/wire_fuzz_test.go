@@ -122,16 +122,16 @@ func requireSameV1(t *testing.T, b *Batch, want *prompb.TimeSeries, got *Series)
 	for i := range samples {
 		samples[i] = &want.Samples[i]
 	}
-	requireSameSamples(t, samples, got.samples)
-	require.Len(t, got.histograms, len(want.Histograms))
+	requireSameSamples(t, samples, b.samplesOf(got))
+	require.Len(t, b.histogramsOf(got), len(want.Histograms))
 	for i := range want.Histograms {
-		h := got.histograms[i]
+		h := b.histogramsOf(got)[i]
 		h.st = 0
 		requireSameHistogram(t, asV2(t, &want.Histograms[i]), h)
 	}
-	require.Len(t, got.exemplars, len(want.Exemplars))
+	require.Len(t, b.exemplarsOf(got), len(want.Exemplars))
 	for i, e := range want.Exemplars {
-		v, ts, err := walkExemplar(got.exemplars[i], nil)
+		v, ts, err := walkExemplar(b.exemplarsOf(got)[i], nil)
 		require.NoError(t, err)
 		require.Equal(t, e.Timestamp, ts)
 		require.Equal(t, math.Float64bits(e.Value), math.Float64bits(v))
@@ -156,7 +156,7 @@ func checkV1(t *testing.T, body []byte) {
 		requireSameV1(t, b, &want.Timeseries[i], s)
 		// What a peer would get is the same series again.
 		var again prompb.TimeSeries
-		require.NoError(t, again.Unmarshal(s.raw))
+		require.NoError(t, again.Unmarshal(b.rawOf(s)))
 		again = prompb.TimeSeries{}
 		require.NoError(t, again.Unmarshal(b.appendSeries(nil, s)))
 		requireSameV1(t, b, &again, s)
@@ -187,12 +187,12 @@ func requireSameV2(t *testing.T, b *Batch, req *writev2.Request, want *writev2.T
 	samples := make([]*writev2.Sample, len(want.Samples))
 	for i := range samples {
 		samples[i] = &want.Samples[i]
-		require.Equal(t, want.Samples[i].StartTimestamp, got.samples[i].ST)
+		require.Equal(t, want.Samples[i].StartTimestamp, b.samplesOf(got)[i].ST)
 	}
-	requireSameSamples(t, samples, got.samples)
-	require.Len(t, got.histograms, len(want.Histograms))
+	requireSameSamples(t, samples, b.samplesOf(got))
+	require.Len(t, b.histogramsOf(got), len(want.Histograms))
 	for i := range want.Histograms {
-		requireSameHistogram(t, want.Histograms[i], got.histograms[i])
+		requireSameHistogram(t, want.Histograms[i], b.histogramsOf(got)[i])
 	}
 
 	legal := len(want.LabelsRefs)%2 == 0

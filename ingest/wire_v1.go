@@ -46,6 +46,7 @@ func (e *tooLargeError) Error() string {
 
 // scanV1 reads a remote write 1.0 request. The batch's series are views of body.
 func (b *Batch) scanV1(body []byte) error {
+	b.body = body
 	c := cursor{b: body}
 	var own, foreign bool
 	for !c.done() {
@@ -58,7 +59,7 @@ func (b *Batch) scanV1(body []byte) error {
 			var msg []byte
 			if msg, err = c.message(typ); err == nil {
 				own = true
-				err = b.scanSeriesV1(msg)
+				err = b.scanSeriesV1(msg, c.i-len(msg))
 			}
 		case fieldV1Metadata:
 			var msg []byte
@@ -92,10 +93,13 @@ func (b *Batch) addSeries(s Series, m marks) error {
 	if n := len(b.series) + 1; n > b.limits.SeriesPerRequest {
 		return &tooLargeError{"number of series", int64(n), int64(b.limits.SeriesPerRequest)}
 	}
-	s.samples = b.samples[m.samples:len(b.samples):len(b.samples)]
-	s.histograms = b.histograms[m.histograms:len(b.histograms):len(b.histograms)]
-	s.exemplars = b.exemplars[m.exemplars:len(b.exemplars):len(b.exemplars)]
-	b.received.add(s.counts())
+	s.samples = spanOf(m.samples, len(b.samples))
+	if len(b.histograms) > m.histograms || len(b.exemplars) > m.exemplars {
+		x := b.addExtra(&s)
+		x.histograms = spanOf(m.histograms, len(b.histograms))
+		x.exemplars = spanOf(m.exemplars, len(b.exemplars))
+	}
+	b.received.add(b.counts(&s))
 	b.series = append(b.series, s)
 	return nil
 }
@@ -109,8 +113,9 @@ func (b *Batch) checkItems() error {
 	return nil
 }
 
-func (b *Batch) scanSeriesV1(msg []byte) error {
-	s := Series{raw: msg}
+// scanSeriesV1 reads the TimeSeries message that begins at position at of the body.
+func (b *Batch) scanSeriesV1(msg []byte, at int) error {
+	s := Series{message: spanOf(at, at+len(msg))}
 	m := b.mark()
 	c := cursor{b: msg, i: labelsEnd(msg)}
 	run := labelRun{copied: -1, to: c.i}
@@ -145,7 +150,14 @@ func (b *Batch) scanSeriesV1(msg []byte) error {
 			return err
 		}
 	}
-	s.labelBytes = b.labelRunBytes(run, msg)
+	if run.copied >= 0 {
+		s.labels, s.labelsIn = spanOf(run.copied, len(b.arena)), inArena
+	} else {
+		s.labels = spanOf(at+run.from, at+run.to)
+	}
+	if b.cache != nil {
+		b.hashSeries(&s) // Now, while its bytes are near.
+	}
 	return b.addSeries(s, m)
 }
 
@@ -186,13 +198,6 @@ func (b *Batch) extendRun(run *labelRun, msg []byte, from, to int) {
 		run.copied = len(b.arena)
 		b.arena = append(append(b.arena, msg[run.from:run.to]...), msg[from:to]...)
 	}
-}
-
-func (b *Batch) labelRunBytes(run labelRun, msg []byte) []byte {
-	if run.copied >= 0 {
-		return b.arena[run.copied:len(b.arena):len(b.arena)]
-	}
-	return msg[run.from:run.to:run.to]
 }
 
 // scanSample reads a Sample message into the arena. The start timestamp is a known

@@ -21,6 +21,7 @@ var errFirstSymbol = errors.New("first symbol must be empty")
 // of their labels is touched only where it is not known. A series with bad references
 // is refused alone; a body that is no such message is an error.
 func (b *Batch) scanV2(body []byte) error {
+	b.body = body
 	var own, foreign bool
 	// Fields may come in any order, so that the symbols are collected first.
 	c := cursor{b: body}
@@ -116,10 +117,13 @@ func (b *Batch) scanSeriesV2(msg []byte) error {
 		}
 	}
 
-	s := Series{refs: b.labelRefs[firstRef:len(b.labelRefs):len(b.labelRefs)]}
-	refused, err := asRefusal(b.checkRefs(s.refs, len(msg)))
+	s := Series{labels: spanOf(firstRef, len(b.labelRefs)), labelsIn: inRefs}
+	refused, err := asRefusal(b.checkRefs(b.refsOf(&s), len(msg)))
 	if err != nil {
 		return err
+	}
+	if refused == nil && b.cache != nil {
+		b.hashSeries(&s)
 	}
 	if err := b.expandExemplars(m.exemplars); err != nil {
 		return err
@@ -136,7 +140,7 @@ func (b *Batch) finishSeriesV2(refused *refusal, family inlineFamily) error {
 	if refused == nil {
 		refused, _ = asRefusal(b.addFamily(i, family))
 	}
-	if added := &b.series[i]; refused == nil && len(added.samples) > 0 && len(added.histograms) > 0 {
+	if c := b.counts(&b.series[i]); refused == nil && c.Samples > 0 && c.Histograms > 0 {
 		refused = &refusal{ReasonMixedTypes, "series has both samples and histograms"}
 	}
 	if refused != nil {
@@ -252,27 +256,14 @@ func (b *Batch) appendLabels(dst []byte, refs []uint32) []byte {
 	return dst
 }
 
-// labelBytesOf returns the label entries of a series. Those that have not been written
-// out yet are written to buf, which may be nil; the others are views of the batch.
-func (b *Batch) labelBytesOf(s *Series, buf *[]byte) []byte {
-	if s.labelBytes != nil || s.refs == nil {
-		return s.labelBytes
-	}
-	if buf == nil {
-		return b.appendLabels(nil, s.refs)
-	}
-	*buf = b.appendLabels((*buf)[:0], s.refs)
-	return *buf
-}
-
 // expand writes the labels of a 2.0 series out, so that they can be decoded.
 func (b *Batch) expand(s *Series) error {
 	start := len(b.arena)
-	if err := b.expandLabels(s.refs); err != nil {
+	if err := b.expandLabels(b.refsOf(s)); err != nil {
 		b.arena = b.arena[:start]
 		return err
 	}
-	s.labelBytes = b.arena[start:len(b.arena):len(b.arena)]
+	s.labels, s.labelsIn = spanOf(start, len(b.arena)), inArena
 	return nil
 }
 
