@@ -85,6 +85,17 @@ func (b *Batch) refuseItems(i int, items Counts, r *refusal) {
 	b.refused = append(b.refused, Rejection{Series: i, Items: items, Reason: r.reason, Detail: r.detail})
 }
 
+// offered counts the items that the owners are asked to take.
+func (b *Batch) offered() Counts {
+	c := b.received
+	for _, r := range b.refused {
+		c.Samples -= r.Items.Samples
+		c.Histograms -= r.Items.Histograms
+		c.Exemplars -= r.Items.Exemplars
+	}
+	return c
+}
+
 // refusal says why a series, or part of it, is refused. As an error it passes
 // through the functions that find it; it is never an error of the request.
 type refusal struct {

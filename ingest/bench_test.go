@@ -5,6 +5,8 @@ package ingest
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/prometheus/prometheus/prompb"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-io/penstock/ring"
@@ -40,33 +43,56 @@ func perSample(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchSeries, "ns/sample")
 }
 
-// benchBodies are requests of consecutive timestamps, so that no two are the same.
-func benchBodies(b *testing.B, v2 bool) (bodies [][]byte, contentType string) {
-	b.Helper()
-	base := time.Now().Add(-time.Hour).UnixMilli()
-	for i := range 64 {
-		req := benchRequest(base + int64(i)*1000)
-		if v2 {
-			bodies = append(bodies, encodeV2(b, toV2(req.Timeseries)))
-		} else {
-			bodies = append(bodies, encodeV1(b, req))
+// benchLoad makes one request after the other, each a millisecond later than the one
+// before: samples that a TSDB has already are another path, and a dearer one.
+type benchLoad struct {
+	contentType string
+	message     []byte // decompressed
+	times       []int  // where it has timestamps
+	now         int64
+	body        []byte
+}
+
+func newBenchLoad(t testing.TB, v2 bool) *benchLoad {
+	t.Helper()
+	l := &benchLoad{contentType: typeV1, now: time.Now().Add(-time.Hour).UnixMilli()}
+	req := benchRequest(l.now)
+	l.body = encodeV1(t, req)
+	if v2 {
+		l.contentType, l.body = typeV2, encodeV2(t, toV2(req.Timeseries))
+	}
+	var err error
+	l.message, err = snappy.Decode(nil, l.body)
+	require.NoError(t, err)
+	stamp := binary.AppendUvarint(nil, uint64(l.now))
+	for i := 0; i < len(l.message); i++ {
+		if bytes.HasPrefix(l.message[i:], stamp) {
+			l.times = append(l.times, i)
 		}
 	}
-	if v2 {
-		return bodies, typeV2
+	require.Len(t, l.times, benchSeries)
+	return l
+}
+
+// next returns a request that is valid until the next call.
+func (l *benchLoad) next() *http.Request {
+	l.now++
+	for _, i := range l.times {
+		binary.PutUvarint(l.message[i:], uint64(l.now))
 	}
-	return bodies, typeV1
+	l.body = snappy.Encode(l.body[:cap(l.body)], l.message)
+	r := httptest.NewRequest(http.MethodPost, "/api/v1/write", bytes.NewReader(l.body))
+	r.Header.Set("Content-Type", l.contentType)
+	r.Header.Set("Content-Encoding", "snappy")
+	return r
 }
 
 // BenchmarkHandlerLocal is one request from the HTTP handler to the commit of a real
-// TSDB with its write-ahead log, in a cluster of one. Series exist, samples repeat
-// every 64 requests.
+// TSDB with its write-ahead log, in a cluster of one, once the series exist.
 func BenchmarkHandlerLocal(b *testing.B) {
 	for _, version := range []string{"1.0", "2.0"} {
 		b.Run(version, func(b *testing.B) {
-			bodies, contentType := benchBodies(b, version == "2.0")
-			h := oneNode(b, openStore(b))
-			benchmarkHandler(b, h, bodies, contentType)
+			benchmarkHandler(b, cachedNode(steadyStore{openStore(b)}), newBenchLoad(b, version == "2.0"))
 		})
 	}
 }
@@ -74,11 +100,44 @@ func BenchmarkHandlerLocal(b *testing.B) {
 // BenchmarkHandlerReplicated is the same with RF=3 and peers that answer at once: what
 // a coordinator spends that owns everything itself.
 func BenchmarkHandlerReplicated(b *testing.B) {
+	for _, version := range []string{"1.0", "2.0"} {
+		b.Run(version, func(b *testing.B) {
+			benchmarkHandler(b, replicatedNode(b, steadyStore{openStore(b)}), newBenchLoad(b, version == "2.0"))
+		})
+	}
+}
+
+// steadyStore is a TSDB that tells which open it is, as the real store does: series are
+// appended by reference.
+type steadyStore struct{ *testStore }
+
+type steadyAppender struct{ storage.AppenderV2 }
+
+func (steadyAppender) Generation() uint64 { return 1 }
+
+func (s steadyStore) AppenderV2(ctx context.Context, tenant string) (storage.AppenderV2, error) {
+	app, err := s.testStore.AppenderV2(ctx, tenant)
+	return steadyAppender{app}, err
+}
+
+// cachedNode is a handler over a cluster of one, with a series cache.
+func cachedNode(store AppenderSource) http.Handler {
+	self := ring.Member{Name: "a", State: ring.Active}
+	view := &ring.View{Self: "a", Ring: ring.New([]ring.Member{self}, 1), Members: []ring.MemberStatus{{Member: self, Alive: true}}}
+	d := NewDistributor(DistributorConfig{
+		RF: 1, View: func() *ring.View { return view }, Hints: newMemHints(),
+		Local: NewLocal(LocalConfig{Store: store}, nil),
+	}, quietLogger(), nil)
+	return NewHandler(HandlerConfig{Writer: d, Tenant: tenantOf, Cache: NewSeriesCache(CacheConfig{}, nil)}, quietLogger(), nil)
+}
+
+// replicatedNode is one of three members whose peers accept everything.
+func replicatedNode(b testing.TB, store AppenderSource) http.Handler {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = readBody(r, nil, 1<<24)
 		w.WriteHeader(http.StatusNoContent)
 	}))
-	defer srv.Close()
+	b.Cleanup(srv.Close)
 	addr := strings.TrimPrefix(srv.URL, "http://")
 	view := &ring.View{Self: "a"}
 	var members []ring.Member
@@ -90,30 +149,25 @@ func BenchmarkHandlerReplicated(b *testing.B) {
 	view.Ring = ring.New(members, 3)
 	d := NewDistributor(DistributorConfig{
 		RF: 3, View: func() *ring.View { return view }, Hints: newMemHints(),
-		Local: NewLocal(LocalConfig{Store: openStore(b)}, nil),
+		Local: NewLocal(LocalConfig{Store: store}, nil),
 	}, quietLogger(), nil)
-	defer d.Close()
-	h := NewHandler(HandlerConfig{Writer: d, Tenant: tenantOf}, quietLogger(), nil)
-	bodies, contentType := benchBodies(b, false)
-	benchmarkHandler(b, h, bodies, contentType)
+	b.Cleanup(d.Close)
+	return NewHandler(HandlerConfig{Writer: d, Tenant: tenantOf, Cache: NewSeriesCache(CacheConfig{}, nil)}, quietLogger(), nil)
 }
 
-func benchmarkHandler(b *testing.B, h http.Handler, bodies [][]byte, contentType string) {
-	w := httptest.NewRecorder()
-	send := func(i int) {
-		r := httptest.NewRequest(http.MethodPost, "/api/v1/write", bytes.NewReader(bodies[i%len(bodies)]))
-		r.Header.Set("Content-Type", contentType)
-		r.Header.Set("Content-Encoding", "snappy")
-		w = httptest.NewRecorder()
+func benchmarkHandler(b *testing.B, h http.Handler, load *benchLoad) {
+	send := func(r *http.Request) {
+		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		require.Equal(b, http.StatusNoContent, w.Code)
 	}
-	send(0) // Series are created.
+	send(load.next()) // Series are created.
 	b.ReportAllocs()
-	i := 0
 	for b.Loop() {
-		i++
-		send(i)
+		b.StopTimer()
+		r := load.next()
+		b.StartTimer()
+		send(r)
 	}
 	perSample(b)
 }
@@ -122,9 +176,8 @@ func benchmarkHandler(b *testing.B, h http.Handler, bodies [][]byte, contentType
 func BenchmarkScan(b *testing.B) {
 	for _, proto := range []protocol{protoV1, protoV2} {
 		b.Run(proto.String(), func(b *testing.B) {
-			bodies, _ := benchBodies(b, proto == protoV2)
-			body, err := snappy.Decode(nil, bodies[0])
-			require.NoError(b, err)
+			body := newBenchLoad(b, proto == protoV2).message
+			var err error
 			pool := batchPool{limits: Limits{}.withDefaults()}
 			b.ReportAllocs()
 			for b.Loop() {
@@ -142,11 +195,9 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// BenchmarkValidate decodes labels and computes keys: what the series cache will save.
+// BenchmarkValidate decodes labels and computes keys: what the series cache saves.
 func BenchmarkValidate(b *testing.B) {
-	bodies, _ := benchBodies(b, false)
-	body, err := snappy.Decode(nil, bodies[0])
-	require.NoError(b, err)
+	body := newBenchLoad(b, false).message
 	pool := batchPool{limits: Limits{}.withDefaults()}
 	batch := pool.get(testTenant)
 	require.NoError(b, batch.scanV1(body))
@@ -158,25 +209,29 @@ func BenchmarkValidate(b *testing.B) {
 	perSample(b)
 }
 
-// BenchmarkTally decides a batch that three owners accept.
+// BenchmarkTally decides a batch that all owners accept, of three members and of five.
 func BenchmarkTally(b *testing.B) {
 	batch := batchOf(b, benchRequest(1).Timeseries...)
-	var members []ring.Member
-	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		members = append(members, ring.Member{Name: name})
+	for _, names := range []string{"abc", "abcde"} {
+		b.Run(fmt.Sprint(len(names)), func(b *testing.B) {
+			var members []ring.Member
+			for _, name := range strings.Split(names, "") {
+				members = append(members, ring.Member{Name: name})
+			}
+			r := ring.New(members, 3)
+			b.ReportAllocs()
+			for b.Loop() {
+				p := group(batch, r)
+				t := newTally(batch, 3, p)
+				for n := range p.shares {
+					t.record(&p.shares[n], Reply{All: Accepted})
+				}
+				t.finish()
+				if o := t.outcome(); o.Written.Samples != benchSeries {
+					b.Fatal(o)
+				}
+			}
+			perSample(b)
+		})
 	}
-	r := ring.New(members, 3)
-	b.ReportAllocs()
-	for b.Loop() {
-		p := group(batch, r)
-		t := newTally(batch, 3, p.width)
-		for n := range p.shares {
-			t.record(&p.shares[n], Reply{All: Accepted})
-		}
-		t.finish()
-		if o := t.outcome(); o.Written.Samples != benchSeries {
-			b.Fatal(o)
-		}
-	}
-	perSample(b)
 }

@@ -132,7 +132,7 @@ func (d *Distributor) Write(ctx context.Context, b *Batch) Outcome {
 	}
 
 	p := group(b, view.Ring)
-	t := newTally(b, d.cfg.RF, p.width)
+	t := newTally(b, d.cfg.RF, p)
 	pl := &payloads{batch: b}
 	if len(p.shares) == 1 && states.members[p.shares[0].member].self {
 		// A cluster of one, or RF=1: nobody else to wait for.

@@ -72,14 +72,3 @@ func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberSta
 		d.metrics.hintsStored.Inc()
 	}
 }
-
-// missedPart returns the series of a share that its owner lacks.
-func (t *tally) missedPart(sh *share) []uint32 {
-	var part []uint32
-	for pos, i := range sh.part {
-		if t.missed(i, sh.ranks[pos]) {
-			part = append(part, i)
-		}
-	}
-	return part
-}

@@ -16,6 +16,11 @@ type plan struct {
 	shares []share
 	// width is the number of owners of each series.
 	width int
+	ring  *ring.Ring
+	// whole is set when every member owns every series, as in a ring of no more
+	// members than copies. Then shares are in the order of the ring's members, their
+	// parts are all valid series, and they have no ranks.
+	whole bool
 }
 
 // share is the part of a batch that one member owns.
@@ -39,8 +44,16 @@ type planMemory struct {
 // plan is a function of its arguments.
 func group(b *Batch, r *ring.Ring) plan {
 	members := len(r.Members())
-	p := plan{width: min(r.RF(), members)}
+	p := plan{width: min(r.RF(), members), ring: r}
 	m := &b.plan
+	if p.whole = p.width == members; p.whole {
+		m.shares = m.shares[:0]
+		for member := range members {
+			m.shares = append(m.shares, share{member: member, part: b.valid})
+		}
+		p.shares = m.shares
+		return p
+	}
 	m.sizes = append(m.sizes[:0], make([]int, members)...)
 	for _, i := range b.valid {
 		for _, owner := range r.Owners(b.series[i].slot) {

@@ -11,6 +11,13 @@ type tally struct {
 	batch *Batch
 	rf    int
 	width int
+	// even is set while the owners have said the same of every series. Then said and
+	// all stand for what votes and outcomes have for each of them.
+	even bool
+	plan plan
+	said []Verdict // by member of the ring
+	all  outcome
+
 	// votes has width verdicts per series of the batch, by rank of the owner.
 	votes []Verdict
 	// outcomes has one outcome per series of the batch.
@@ -35,23 +42,29 @@ type refusedBy struct {
 
 // voteMemory is what a tally counts in; it belongs to the batch and is reused.
 type voteMemory struct {
+	said     []Verdict
 	votes    []Verdict
 	outcomes []outcome
 }
 
 // newTally returns a tally that lives as long as the batch; a batch has one at a time.
-func newTally(b *Batch, rf, width int) *tally {
-	m := &b.votes
-	m.votes = zeroed(m.votes, len(b.series)*width)
-	m.outcomes = zeroed(m.outcomes, len(b.series))
-	return &tally{
-		batch:     b,
-		rf:        rf,
-		width:     width,
-		votes:     m.votes,
-		outcomes:  m.outcomes,
-		undecided: len(b.valid),
+func newTally(b *Batch, rf int, p plan) *tally {
+	t := &tally{batch: b, rf: rf, width: p.width, plan: p, undecided: len(b.valid)}
+	if p.whole {
+		t.even = true
+		b.votes.said = zeroed(b.votes.said, p.width)
+		t.said = b.votes.said
+		return t
 	}
+	t.makeVotes()
+	return t
+}
+
+func (t *tally) makeVotes() {
+	m := &t.batch.votes
+	m.votes = zeroed(m.votes, len(t.batch.series)*t.width)
+	m.outcomes = zeroed(m.outcomes, len(t.batch.series))
+	t.votes, t.outcomes = m.votes, m.outcomes
 }
 
 // zeroed returns s with n zero elements.
@@ -65,6 +78,12 @@ func zeroed[T any](s []T, n int) []T {
 func (t *tally) record(sh *share, r Reply) {
 	if r.All != Accepted && r.All != Rejected && t.cause == "" {
 		t.cause = r.Detail
+	}
+	if t.even {
+		if t.recordEven(sh, r) {
+			return
+		}
+		t.spread()
 	}
 	for pos, i := range sh.part {
 		t.votes[int(i)*t.width+int(sh.ranks[pos])] = r.All
@@ -159,6 +178,10 @@ func (t *tally) eachItem(i uint32, f func(item uint32, o outcome)) {
 
 // finish takes every owner that has not answered as unavailable, and decides.
 func (t *tally) finish() {
+	if t.even {
+		t.finishEven()
+		return
+	}
 	for _, i := range t.batch.valid {
 		if t.outcomes[i] != undecided {
 			continue
@@ -185,6 +208,9 @@ func (t *tally) missed(i uint32, rank uint8) bool {
 
 // outcome sums the decisions up. All series must be decided.
 func (t *tally) outcome() Outcome {
+	if t.even {
+		return t.outcomeEven()
+	}
 	var o Outcome
 	for _, i := range t.batch.valid {
 		counts := t.batch.counts(&t.batch.series[i])
@@ -200,12 +226,16 @@ func (t *tally) outcome() Outcome {
 		}
 	}
 	if o.Unavailable > 0 {
-		o.Cause = t.cause
-		if o.Cause == "" {
-			o.Cause = "not enough owners answered in time"
-		}
+		o.Cause = t.unavailableCause()
 	}
 	return o
+}
+
+func (t *tally) unavailableCause() string {
+	if t.cause == "" {
+		return "not enough owners answered in time"
+	}
+	return t.cause
 }
 
 // addItems sums up a series whose items have outcomes of their own.

@@ -32,7 +32,7 @@ func TestTallyDoesNotDependOnOrder(t *testing.T) {
 	var want *Outcome
 	eachOrder(3, func(order []int) {
 		p := group(b, r)
-		tl := newTally(b, 3, p.width)
+		tl := newTally(b, 3, p)
 		for _, n := range order {
 			tl.record(&p.shares[n], replies[n])
 		}
