@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -134,7 +135,7 @@ func cachedNode(store AppenderSource) http.Handler {
 // replicatedNode is one of three members whose peers accept everything.
 func replicatedNode(b testing.TB, store AppenderSource) http.Handler {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = readBody(r, nil, 1<<24)
+		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	b.Cleanup(srv.Close)
@@ -149,7 +150,8 @@ func replicatedNode(b testing.TB, store AppenderSource) http.Handler {
 	view.Ring = ring.New(members, 3)
 	d := NewDistributor(DistributorConfig{
 		RF: 3, View: func() *ring.View { return view }, Hints: newMemHints(),
-		Local: NewLocal(LocalConfig{Store: store}, nil),
+		Client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4, WriteBufferSize: 128 << 10}},
+		Local:  NewLocal(LocalConfig{Store: store}, nil),
 	}, quietLogger(), nil)
 	b.Cleanup(d.Close)
 	return NewHandler(HandlerConfig{Writer: d, Tenant: tenantOf, Cache: NewSeriesCache(CacheConfig{}, nil)}, quietLogger(), nil)

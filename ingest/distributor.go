@@ -94,6 +94,7 @@ type Distributor struct {
 	states  atomic.Pointer[viewStates]
 	batches batchPool      // for hints to this member itself
 	running sync.WaitGroup // owners that are still writing, metadata on its way
+	late    deliveredHints
 	logger  *slog.Logger
 	metrics *distributorMetrics
 }
@@ -134,17 +135,18 @@ func (d *Distributor) Write(ctx context.Context, b *Batch) Outcome {
 	p := group(b, view.Ring)
 	t := newTally(b, d.cfg.RF, p)
 	pl := &payloads{batch: b}
+	late := newLateAnswers(&d.late, len(p.shares))
 	if len(p.shares) == 1 && states.members[p.shares[0].member].self {
 		// A cluster of one, or RF=1: nobody else to wait for.
 		t.record(&p.shares[0], d.local.write(ctx, b, p.shares[0].part))
 	} else {
-		d.collect(t, p, d.start(ctx, b, p, states.members, pl))
+		d.collect(t, p, d.start(ctx, b, p, states.members, pl, late))
 	}
 	t.finish()
 
 	o := t.outcome()
 	if o.Unavailable == 0 {
-		d.storeHints(b, p, t, states.members, pl)
+		d.storeHints(b, p, t, states.members, pl, late)
 	}
 	return o
 }
@@ -169,24 +171,28 @@ type ownerReply struct {
 
 // start sets every owner to work. Exactly one reply per share arrives on the
 // channel, which has room for all of them: nobody waits for a reader that is gone.
-func (d *Distributor) start(ctx context.Context, b *Batch, p plan, members []memberState, pl *payloads) <-chan ownerReply {
+func (d *Distributor) start(ctx context.Context, b *Batch, p plan, members []memberState, pl *payloads, late *lateAnswers) <-chan ownerReply {
 	replies := make(chan ownerReply, len(p.shares))
+	answer := func(n int, r Reply) {
+		replies <- ownerReply{n, r}
+		late.answered(n, r)
+	}
 	for n := range p.shares {
 		sh := &p.shares[n]
 		m := members[sh.member]
 		switch {
 		case m.self:
 			d.background(b, func() {
-				replies <- ownerReply{n, d.local.write(ctx, b, sh.part)}
+				answer(n, d.local.write(ctx, b, sh.part))
 			})
 		case m.away:
-			replies <- ownerReply{n, Reply{All: down, Reason: ReasonDown, Detail: "an owner is down"}}
+			answer(n, Reply{All: down, Reason: ReasonDown, Detail: "an owner is down"})
 		default:
 			peer := d.peers.get(m.Member)
 			// Peers need the bytes, so they are made before anyone starts.
 			body := pl.of(sh.part)
 			d.background(b, func() {
-				replies <- ownerReply{n, peer.write(ctx, b, body, sh.part)}
+				answer(n, peer.write(ctx, b, body, sh.part))
 			})
 		}
 	}

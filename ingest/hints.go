@@ -54,7 +54,7 @@ func readHint(payload []byte) (tenant string, body []byte, err error) {
 //
 // A hint that cannot be stored is counted and the answer still goes: the quorum has
 // the series.
-func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberState, pl *payloads) {
+func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberState, pl *payloads, late *lateAnswers) {
 	for n := range p.shares {
 		sh := &p.shares[n]
 		part := t.missedPart(sh)
@@ -70,5 +70,6 @@ func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberSta
 			continue
 		}
 		d.metrics.hintsStored.Inc()
+		late.hinted(n, hintKeyOf(name, payload))
 	}
 }

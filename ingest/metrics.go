@@ -149,6 +149,8 @@ type distributorMetrics struct {
 	hintsReplayed   prometheus.Counter
 	hintsRefused    prometheus.Counter
 	hintsDamaged    prometheus.Counter
+	hintsLate       prometheus.Counter
+	peerSentBytes   prometheus.Counter
 }
 
 func newDistributorMetrics(reg prometheus.Registerer, d *Distributor) *distributorMetrics {
@@ -174,6 +176,8 @@ func newDistributorMetrics(reg prometheus.Registerer, d *Distributor) *distribut
 		hintsFailed:     counter("penstock_ingest_hints_lost_total", "Hints that could not be written; the owner misses the series until it is refilled."),
 		hintsReplayed:   counter("penstock_ingest_hints_replayed_total", "Hints delivered to their owners."),
 		hintsRefused:    counter("penstock_ingest_hints_refused_series_total", "Series of replayed hints that their owner refused."),
+		hintsLate:       counter("penstock_ingest_hints_needless_total", "Hints that were not sent because their owner took the write after all, too late for the answer."),
+		peerSentBytes:   counter("penstock_ingest_peer_sent_bytes_total", "Bytes of the bodies of writes to other members, those of hints included."),
 		hintsDamaged:    counter("penstock_ingest_hints_damaged_total", "Hints dropped because they could not be read."),
 	}
 	f.NewGaugeFunc(prometheus.GaugeOpts{

@@ -132,6 +132,7 @@ func (p *peer) roundTrip(ctx context.Context, tenant string, body bodySource) (R
 	req.Header["X-Idempotency-Key"] = nil
 
 	start := p.cfg.Now()
+	p.metrics.peerSentBytes.Add(float64(body.size()))
 	resp, err := p.cfg.Client.Do(req)
 	if err != nil {
 		return Reply{}, err

@@ -101,8 +101,13 @@ func (d *Distributor) replayTo(ctx context.Context, view *ring.View, m ring.Memb
 }
 
 // sendHint delivers one hint. Series that the member refuses now are counted and
-// done: no later attempt can end differently. An error keeps the hint.
+// done: no later attempt can end differently. A hint whose owner has answered since
+// is done too. An error keeps the hint.
 func (d *Distributor) sendHint(ctx context.Context, view *ring.View, m ring.MemberStatus, payload []byte) error {
+	if d.late.take(hintKeyOf(m.Name, payload)) {
+		d.metrics.hintsLate.Inc()
+		return nil
+	}
 	tenant, body, err := readHint(payload)
 	if err != nil {
 		d.metrics.hintsDamaged.Inc()
