@@ -4,10 +4,13 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/zeebo/xxh3"
 )
@@ -16,13 +19,15 @@ import (
 // TimeSeries of their own, which follow the samples in the same request, or in a
 // later one when a batch is full. So an exemplar first looks for a host: a sample of
 // its series in this request. What finds none is loose, and is appended by the older
-// interface if the storage offers it. Losing an exemplar is not losing a sample: it
-// is counted, and is not counted as written, but fails nothing.
+// interface if the storage offers it. What a TSDB refuses may be one that it has
+// already; exemplar_stored.go finds out. Losing an exemplar is not losing a sample:
+// it is counted, and is not counted as written, but fails nothing.
 
 // ExemplarSource is what an AppenderSource may offer too: appends of exemplars whose
-// series has no sample in the request.
+// series has no sample in the request, and a look at those that are stored.
 type ExemplarSource interface {
 	Appender(ctx context.Context, tenant string) (storage.Appender, error)
+	ExemplarQuerier(ctx context.Context, tenant string) (storage.ExemplarQuerier, error)
 }
 
 // looseExemplar is an exemplar of the series at a position of the part, and which
@@ -103,13 +108,23 @@ func (h *exemplarHosts) take(b *Batch, pos uint32, s *Series) pendingExemplars {
 		return pendingExemplars{} // A guest itself, or loose already.
 	}
 	p := pendingExemplars{items: append(b.decodeExemplars(pos, s), guests...)}
-	slices.SortStableFunc(p.items, func(a, b looseExemplar) int {
-		return exemplar.Compare(a.ex, b.ex)
-	})
+	sortExemplars(p.items)
 	for _, e := range p.items {
 		p.values = append(p.values, e.ex)
 	}
 	return p
+}
+
+// sortExemplars brings exemplars into the order in which a TSDB takes them all: it
+// refuses one that comes after a later one, and of the same time after one with a
+// larger value or hash.
+func sortExemplars(items []looseExemplar) {
+	slices.SortStableFunc(items, func(a, b looseExemplar) int {
+		if c := cmp.Or(cmp.Compare(a.ex.Ts, b.ex.Ts), cmp.Compare(a.ex.Value, b.ex.Value)); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.ex.Labels.Hash(), b.ex.Labels.Hash())
+	})
 }
 
 func (b *Batch) decodeExemplars(pos uint32, s *Series) []looseExemplar {
@@ -128,11 +143,16 @@ func (b *Batch) decodeExemplars(pos uint32, s *Series) []looseExemplar {
 	return out
 }
 
-// dropExemplars notes that n exemplars of p were not stored. Which ones a TSDB does
-// not say; those that it refuses are out of order, so the oldest.
-func (tx *transaction) dropExemplars(p pendingExemplars, n int) {
-	for _, e := range p.items[:min(n, len(p.items))] {
-		tx.dropExemplar(e)
+// isStale tells whether a sample is a stale marker: a TSDB silently drops the exemplars
+// that come with one.
+func isStale(smp Sample, ih *histogram.Histogram, fh *histogram.FloatHistogram) bool {
+	switch {
+	case ih != nil:
+		return value.IsStaleNaN(ih.Sum)
+	case fh != nil:
+		return value.IsStaleNaN(fh.Sum)
+	default:
+		return value.IsStaleNaN(smp.V)
 	}
 }
 
@@ -144,32 +164,32 @@ func (tx *transaction) dropExemplar(e looseExemplar) {
 }
 
 // appendLooseExemplars stores the exemplars that no sample carried, after the commit,
-// so that their series exist as far as they ever will.
+// so that their series exist as far as they ever will. What is refused is in doubt.
 func (l *Local) appendLooseExemplars(ctx context.Context, tx *transaction) {
 	if len(tx.loose) == 0 {
 		return
 	}
-	stored := map[looseKey]bool{}
-	if source, ok := l.cfg.Store.(ExemplarSource); ok {
-		if app, err := source.Appender(ctx, tx.batch.Tenant); err == nil {
-			for _, e := range tx.loose {
-				_, err := app.AppendExemplar(0, tx.labels(e.pos), e.ex)
-				stored[looseKey{e.pos, e.item}] = err == nil
-			}
-			if app.Commit() != nil {
-				clear(stored)
-			}
+	source, ok := l.cfg.Store.(ExemplarSource)
+	if !ok {
+		tx.doubtful = append(tx.doubtful, tx.loose...)
+		return
+	}
+	app, err := source.Appender(ctx, tx.batch.Tenant)
+	if err != nil {
+		tx.doubtful = append(tx.doubtful, tx.loose...)
+		return
+	}
+	sortExemplars(tx.loose)
+	refused := len(tx.doubtful)
+	for _, e := range tx.loose {
+		if _, err := app.AppendExemplar(0, tx.labels(e.pos), e.ex); err != nil {
+			tx.doubtful = append(tx.doubtful, e)
 		}
 	}
-	for _, e := range tx.loose {
-		if !stored[looseKey{e.pos, e.item}] {
-			tx.dropExemplar(e)
-		}
+	if app.Commit() != nil {
+		tx.doubtful = append(tx.doubtful[:refused], tx.loose...)
 	}
 }
-
-// looseKey names an exemplar within a part.
-type looseKey struct{ pos, item uint32 }
 
 // sortedFaults returns one fault per series, by position: a series whose samples and
 // exemplars were refused has got several.

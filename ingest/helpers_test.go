@@ -53,6 +53,10 @@ func (s *testStore) Appender(ctx context.Context, _ string) (storage.Appender, e
 	return s.db.Appender(ctx), nil
 }
 
+func (s *testStore) ExemplarQuerier(ctx context.Context, _ string) (storage.ExemplarQuerier, error) {
+	return s.db.ExemplarQuerier(ctx)
+}
+
 // storedSample is one sample as a query returns it. Values are bits, so that NaNs
 // compare.
 type storedSample struct {
@@ -88,6 +92,23 @@ func (s *testStore) dump(t testing.TB) map[string][]storedSample {
 		require.NoError(t, it.Err())
 	}
 	require.NoError(t, set.Err())
+	return out
+}
+
+// traces returns the exemplars that the store has by series: the value of their label,
+// in the order of time.
+func (s *testStore) traces(t testing.TB) map[string][]string {
+	t.Helper()
+	q, err := s.db.ExemplarQuerier(t.Context())
+	require.NoError(t, err)
+	results, err := q.Select(math.MinInt64, math.MaxInt64, []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+")})
+	require.NoError(t, err)
+	out := map[string][]string{}
+	for _, r := range results {
+		for _, e := range r.Exemplars {
+			out[r.SeriesLabels.String()] = append(out[r.SeriesLabels.String()], e.Labels.Get("trace"))
+		}
+	}
 	return out
 }
 

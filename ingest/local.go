@@ -92,6 +92,7 @@ func (l *Local) Write(ctx context.Context, b *Batch, part []uint32) Reply {
 		return unavailable(ReasonStorage, "cannot commit: "+err.Error())
 	}
 	l.appendLooseExemplars(ctx, &tx)
+	l.settleDoubts(ctx, &tx)
 	l.metrics.count(&tx)
 	return Reply{All: Accepted, Faults: tx.sortedFaults()}
 }
@@ -129,6 +130,7 @@ type transaction struct {
 	faults   []Fault
 	appended int
 	loose    []looseExemplar
+	doubtful []looseExemplar // see exemplar_stored.go
 }
 
 // generationOf returns the low bits of the number of the open TSDB, which is enough to
@@ -208,7 +210,7 @@ func (a *seriesAppend) append(item uint32, smp Sample, h *histogramView) {
 }
 
 func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
-	opts := storage.AOptions{Exemplars: a.exemplars.values}
+	var opts storage.AOptions
 	var ih *histogram.Histogram
 	var fh *histogram.FloatHistogram
 	if h != nil {
@@ -216,6 +218,9 @@ func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
 		if ih, fh, bad = h.decode(); bad != nil {
 			return &refusal{ReasonHistogram, bad.Error()}
 		}
+	}
+	if a.exemplars.values != nil && !isStale(smp, ih, fh) {
+		opts.Exemplars = a.exemplars.values
 	}
 	var ls labels.Labels
 	if a.ref == 0 {
@@ -231,10 +236,12 @@ func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
 		if !errors.As(err, &partial) {
 			return err
 		}
-		a.tx.dropExemplars(a.exemplars, len(partial.ExemplarErrors))
+		a.tx.doubtful = append(a.tx.doubtful, a.exemplars.items...)
 	}
 	a.ref = ref
-	a.exemplars = pendingExemplars{}
+	if opts.Exemplars != nil {
+		a.exemplars = pendingExemplars{}
+	}
 	return nil
 }
 
