@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,31 +30,95 @@ const testTenant = "team-a"
 
 func quietLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// testStore is a real TSDB as the storage of every tenant.
-type testStore struct{ db *tsdb.DB }
+// testStore is a real TSDB as the storage of every tenant. It can be opened anew, which
+// waits for the appends under way and gives it another generation.
+type testStore struct {
+	db         *tsdb.DB
+	dir        string
+	opts       *tsdb.Options
+	generation uint64
+	mu         sync.RWMutex
+}
 
-func openStore(t testing.TB) *testStore {
+func openStore(t testing.TB, change ...func(*tsdb.Options)) *testStore {
 	t.Helper()
 	opts := tsdb.DefaultOptions()
 	opts.OutOfOrderTimeWindow = (2 * time.Hour).Milliseconds()
 	opts.EnableExemplarStorage = true
 	opts.MaxExemplars = 1000
 	opts.IsolationDisabled = true
-	db, err := tsdb.Open(t.TempDir(), quietLogger(), nil, opts, nil)
+	for _, f := range change {
+		f(opts)
+	}
+	s := &testStore{dir: t.TempDir(), opts: opts}
+	s.open(t)
+	t.Cleanup(func() { require.NoError(t, s.db.Close()) })
+	return s
+}
+
+func (s *testStore) open(t testing.TB) {
+	t.Helper()
+	var err error
+	s.db, err = tsdb.Open(s.dir, quietLogger(), nil, s.opts, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	return &testStore{db}
+	s.db.DisableCompactions()
+	s.generation++
+}
+
+func (s *testStore) reopen(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.NoError(t, s.db.Close())
+	s.open(t)
 }
 
 func (s *testStore) AppenderV2(ctx context.Context, _ string) (storage.AppenderV2, error) {
-	return s.db.AppenderV2(ctx), nil
+	s.mu.RLock()
+	return &testAppender{s.db.AppenderV2(ctx), s}, nil
+}
+
+// testAppender keeps its TSDB open until it ends.
+type testAppender struct {
+	storage.AppenderV2
+	store *testStore
+}
+
+func (a *testAppender) Generation() uint64 { return a.store.generation }
+
+func (a *testAppender) Commit() error {
+	defer a.store.mu.RUnlock()
+	return a.AppenderV2.Commit()
+}
+
+func (a *testAppender) Rollback() error {
+	defer a.store.mu.RUnlock()
+	return a.AppenderV2.Rollback()
 }
 
 func (s *testStore) Appender(ctx context.Context, _ string) (storage.Appender, error) {
-	return s.db.Appender(ctx), nil
+	s.mu.RLock()
+	return &testExemplarAppender{s.db.Appender(ctx), s}, nil
+}
+
+type testExemplarAppender struct {
+	storage.Appender
+	store *testStore
+}
+
+func (a *testExemplarAppender) Commit() error {
+	defer a.store.mu.RUnlock()
+	return a.Appender.Commit()
+}
+
+func (a *testExemplarAppender) Rollback() error {
+	defer a.store.mu.RUnlock()
+	return a.Appender.Rollback()
 }
 
 func (s *testStore) ExemplarQuerier(ctx context.Context, _ string) (storage.ExemplarQuerier, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.db.ExemplarQuerier(ctx)
 }
 

@@ -72,6 +72,10 @@ type Config struct {
 	MinFreeBytes int64
 	// WALSync is WALSyncNone or WALSyncCommit.
 	WALSync string
+	// ZeroAtStart stores a zero at the start timestamp of a sample before the sample,
+	// if it has one and the zero is in order: rates see the first increase of a
+	// counter then.
+	ZeroAtStart bool
 	// Member is the name of this node; its hash spreads the cutting of blocks
 	// over members. Empty: no jitter.
 	Member string

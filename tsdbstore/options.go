@@ -62,6 +62,7 @@ func (t *tenant) tsdbOptions() *tsdb.Options {
 		opts.EnableExemplarStorage = true
 		opts.MaxExemplars = cfg.ExemplarBytes / exemplarBytes
 	}
+	opts.EnableSTAsZeroSample = cfg.ZeroAtStart
 	// What these two would write no Thanos can read.
 	opts.FloatChunkEncoding = chunkenc.EncXOR
 	opts.EnableSTStorage = false

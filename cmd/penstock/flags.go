@@ -20,6 +20,7 @@ type config struct {
 	web      webConfig
 	internal internalConfig
 	storage  storageConfig
+	ingest   ingestConfig
 	cluster  clusterConfig
 	objstore objstoreConfig
 	query    queryConfig
@@ -79,6 +80,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	cfg := &config{}
 	addWebFlags(cmd, cfg)
 	addStorageFlags(cmd, cfg)
+	addIngestFlags(cmd, cfg)
 	addClusterFlags(cmd, &cfg.cluster)
 
 	cmd.Flag("objstore.config-file", "File with the object storage configuration in Thanos' objstore YAML. Without it a lone node keeps blocks in a directory below --storage.path and a cluster keeps none.").

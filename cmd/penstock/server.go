@@ -172,6 +172,7 @@ func (s *server) openStorage() error {
 		BlockDuration:    time.Duration(cfg.storage.blockDuration),
 		OutOfOrderWindow: time.Duration(cfg.storage.outOfOrderWindow),
 		Retention:        time.Duration(cfg.storage.retention),
+		ZeroAtStart:      cfg.ingest.zeroInjection,
 		Member:           s.identity.Name,
 		Held:             s.heldFunc(),
 	}, s.logger.With("component", "tsdb"), s.reg)
