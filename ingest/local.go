@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,7 +19,9 @@ import (
 
 // AppenderSource opens appends to a tenant's storage. An error of it with a method
 // Rejected() bool that returns true is a refusal that a retry cannot change, such as
-// a limit; any other error means that the storage is unavailable.
+// a limit; any other error means that the storage is unavailable. If it has a method
+// Unavailable() string, that text is what senders are told; errors of storage name
+// files.
 type AppenderSource interface {
 	AppenderV2(ctx context.Context, tenant string) (storage.AppenderV2, error)
 }
@@ -36,6 +39,8 @@ type LocalConfig struct {
 	Ready func() bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Logger hears of errors of the storage that nothing else knows; nil discards them.
+	Logger *slog.Logger
 }
 
 // DefaultOwnerMaxFuture is the future guard of an owner.
@@ -55,6 +60,9 @@ func NewLocal(cfg LocalConfig, reg prometheus.Registerer) *Local {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Local{cfg: cfg, metrics: newLocalMetrics(reg)}
 }
@@ -89,7 +97,10 @@ func (l *Local) Write(ctx context.Context, b *Batch, part []uint32) Reply {
 		err = app.Commit()
 	}
 	if err != nil {
-		return unavailable(ReasonStorage, "cannot commit: "+err.Error())
+		return unavailable(ReasonStorage, unavailableCause(err))
+	}
+	if tx.unknown != nil {
+		l.cfg.Logger.Error("storage refused a sample for a reason that is not known; its sender will retry", "tenant", b.Tenant, "err", tx.unknown)
 	}
 	l.appendLooseExemplars(ctx, &tx)
 	l.settleDoubts(ctx, &tx)
@@ -111,7 +122,16 @@ func replyForOpen(err error) Reply {
 	if errors.As(err, &r) && r.Rejected() {
 		return Reply{All: Rejected, Reason: ReasonLimit, Detail: err.Error()}
 	}
-	return unavailable(ReasonStorage, err.Error())
+	return unavailable(ReasonStorage, unavailableCause(err))
+}
+
+// unavailableCause is what may be told of an error to anyone.
+func unavailableCause(err error) string {
+	var u interface{ Unavailable() string }
+	if errors.As(err, &u) {
+		return u.Unavailable()
+	}
+	return "storage is unavailable"
 }
 
 // transaction appends the part of a batch that one owner has.
@@ -131,6 +151,7 @@ type transaction struct {
 	appended int
 	loose    []looseExemplar
 	doubtful []looseExemplar // see exemplar_stored.go
+	unknown  error           // of an append; the last one
 }
 
 // generationOf returns the low bits of the number of the open TSDB, which is enough to
@@ -203,7 +224,8 @@ func (a *seriesAppend) append(item uint32, smp Sample, h *histogramView) {
 	case err == nil:
 		a.tx.appended++
 	case reason == "":
-		a.fault = Fault{Verdict: Unavailable, Reason: ReasonStorage, Detail: err.Error()}
+		a.fault = Fault{Verdict: Unavailable, Reason: ReasonStorage, Detail: unavailableCause(err)}
+		a.tx.unknown = err
 	default:
 		a.refuse(item, reason, smp.T, detail)
 	}

@@ -102,7 +102,7 @@ func TestLocalStorageFailureOfOneSeries(t *testing.T) {
 		return nil
 	}}
 	r := NewLocal(LocalConfig{Store: store}, nil).Write(t.Context(), b, b.valid)
-	require.Equal(t, Reply{All: Accepted, Faults: []Fault{{Pos: 1, Verdict: Unavailable, Reason: ReasonStorage, Detail: "something new"}}}, r)
+	require.Equal(t, Reply{All: Accepted, Faults: []Fault{{Pos: 1, Verdict: Unavailable, Reason: ReasonStorage, Detail: "storage is unavailable"}}}, r)
 	require.Len(t, disk.dump(t), 2)
 }
 
@@ -139,46 +139,6 @@ func TestClassify(t *testing.T) {
 	f(histogram.InvalidSchemaError(77), ReasonHistogram)
 	f(errors.New("disk on fire"), "")
 	f(tsdb.ErrAppenderClosed, "")
-}
-
-// TestBadHistograms are refused one by one, by whatever is wrong with them, without
-// memory for what they only claim to have.
-func TestBadHistograms(t *testing.T) {
-	now := nowMillis()
-	f := func(name string, change func(*prompb.Histogram)) {
-		t.Helper()
-		h := prompb.FromIntHistogram(now, intHistogram())
-		if name[0] == 'c' {
-			h = prompb.FromIntHistogram(now, customHistogram())
-		}
-		change(&h)
-		store := openStore(t)
-		b := batchOf(t, prompb.TimeSeries{Labels: labelsV1("__name__", "bad"), Histograms: []prompb.Histogram{h}}, seriesV1(now, 1, "__name__", "good"))
-		r := NewLocal(LocalConfig{Store: store}, nil).Write(t.Context(), b, b.valid)
-		require.Len(t, r.Faults, 1, name)
-		require.Equal(t, ReasonHistogram, r.Faults[0].Reason, name)
-		require.Len(t, store.dump(t), 1, name)
-	}
-	huge := prompb.BucketSpan{Offset: 1, Length: 1<<32 - 1}
-	f("schema 77", func(h *prompb.Histogram) { h.Schema = 77 })
-	f("schema -9", func(h *prompb.Histogram) { h.Schema = -9 })
-	f("span of 4 billion buckets", func(h *prompb.Histogram) { h.PositiveSpans = []prompb.BucketSpan{huge} })
-	f("the same, fine schema", func(h *prompb.Histogram) { h.Schema, h.PositiveSpans = 40, []prompb.BucketSpan{huge, huge} })
-	f("negative offset", func(h *prompb.Histogram) { h.PositiveSpans[1].Offset = -1 })
-	f("spans mismatch", func(h *prompb.Histogram) { h.PositiveDeltas = h.PositiveDeltas[:1] })
-	f("negative bucket", func(h *prompb.Histogram) { h.PositiveDeltas[0] = -5 })
-	f("count mismatch", func(h *prompb.Histogram) { h.Count = &prompb.Histogram_CountInt{CountInt: 1} })
-	f("exponential with bounds", func(h *prompb.Histogram) { h.CustomValues = []float64{1} })
-	f("custom unsorted", func(h *prompb.Histogram) { h.CustomValues = []float64{2, 1, 3} })
-	f("custom NaN", func(h *prompb.Histogram) { h.CustomValues[1] = staleNaN() })
-	f("custom too few", func(h *prompb.Histogram) { h.CustomValues = h.CustomValues[:1] })
-	f("custom zero bucket", func(h *prompb.Histogram) {
-		h.ZeroCount = &prompb.Histogram_ZeroCountInt{ZeroCountInt: 1}
-		h.Count = &prompb.Histogram_CountInt{CountInt: 7}
-	})
-	f("custom negative buckets", func(h *prompb.Histogram) {
-		h.NegativeSpans, h.NegativeDeltas = []prompb.BucketSpan{{Length: 1}}, []int64{0}
-	})
 }
 
 func TestInternalHandlerRefusesOtherVersions(t *testing.T) {

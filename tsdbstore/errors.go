@@ -3,25 +3,31 @@
 
 package tsdbstore
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
+
+// unavailableError is the part of an error that may be told to anyone; what is wrapped
+// around it or in it can name files of this node.
+type unavailableError string
+
+func (e unavailableError) Error() string { return string(e) }
+
+// Unavailable says why a write cannot be taken now.
+func (e unavailableError) Unavailable() string { return string(e) }
 
 // Errors of a Store that mean "unavailable": the same request may succeed later.
 var (
 	// ErrNotReady is returned until Replay has opened every tenant.
-	ErrNotReady = errors.New("storage is replaying its write-ahead logs")
+	ErrNotReady error = unavailableError("storage is replaying its write-ahead logs")
 	// ErrReopening is returned while a TSDB whose write log failed is being
 	// reopened. What it acknowledged before is safe; nothing is until it is back.
-	ErrReopening = errors.New("storage is reopening after a failed write")
+	ErrReopening error = unavailableError("storage is reopening after a failed write")
 	// ErrFlushing is returned while the head of a tenant is being cut.
-	ErrFlushing = errors.New("storage is cutting its head into blocks")
+	ErrFlushing error = unavailableError("storage is cutting its head into blocks")
 	// ErrDiskLow is returned while the file system has less free space than
 	// the low-water mark.
-	ErrDiskLow = errors.New("storage is low on disk space")
+	ErrDiskLow error = unavailableError("storage is low on disk space")
 	// ErrClosed is returned after Close.
-	ErrClosed = errors.New("storage is closed")
+	ErrClosed error = unavailableError("storage is closed")
 )
 
 // TenantLimitError refuses a new tenant on a node that has its full number.

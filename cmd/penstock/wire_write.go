@@ -45,6 +45,7 @@ func (s *server) wireWrites() error {
 		Metadata:  s.metadata,
 		MaxFuture: maxFutureOwner,
 		Ready:     s.store.Ready,
+		Logger:    s.logger.With("component", "ingest"),
 	}, s.reg)
 	s.distributor = ingest.NewDistributor(ingest.DistributorConfig{
 		RF:     s.cfg.cluster.replicationFactor,
