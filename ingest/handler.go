@@ -5,6 +5,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -95,19 +96,24 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 	if r.Method != http.MethodPost {
 		return protoUnknown, answer{status: http.StatusMethodNotAllowed, text: "method not allowed; send POST"}
 	}
+	// What is wrong with the tenant is told first, in an answer of the right version.
+	proto, unsupported := negotiate(r.Header)
 	tenant, err := h.cfg.Tenant(r)
 	if err != nil {
-		return protoUnknown, answer{status: http.StatusBadRequest, text: err.Error()}
+		return proto, answer{status: http.StatusBadRequest, text: err.Error()}
 	}
-	proto, err := negotiate(r.Header)
-	if err != nil {
-		return proto, answerError(err)
+	if unsupported != nil {
+		return proto, answerError(unsupported)
 	}
 	b := h.batches.get(tenant)
 	defer b.release()
 	bounds := boundsAround(h.cfg.Now(), h.cfg.MaxPast, h.cfg.MaxFuture)
 	leave, err := b.receive(r, proto, bounds, &h.inflight)
 	if err != nil {
+		if defect := (*defectError)(nil); errors.As(err, &defect) {
+			h.metrics.defects.Inc()
+			h.logger.Error("refused a request that this version cannot read", defect.logArgs()...)
+		}
 		return proto, answerError(err)
 	}
 	defer leave()
@@ -132,7 +138,7 @@ func (b *Batch) receive(r *http.Request, proto protocol, bounds timeBounds, infl
 		return nil, refuseRequest(http.StatusServiceUnavailable, "too many bytes in flight; try again")
 	}
 	if b.bodyBuf, err = decompress(b.wireBuf, b.bodyBuf, decoded); err == nil {
-		err = b.parse(proto, bounds)
+		err = b.parseOrRefuse(proto, bounds)
 	}
 	if err != nil {
 		inflight.leave(n)

@@ -26,6 +26,7 @@ type handlerMetrics struct {
 	written     itemCounters
 	refused     map[Reason]prometheus.Counter
 	unavailable prometheus.Counter
+	defects     prometheus.Counter
 }
 
 func newHandlerMetrics(reg prometheus.Registerer) *handlerMetrics {
@@ -46,6 +47,10 @@ func newHandlerMetrics(reg prometheus.Registerer) *handlerMetrics {
 		unavailable: f.NewCounter(prometheus.CounterOpts{
 			Name: "penstock_ingest_unavailable_series_total",
 			Help: "Series of write requests that did not get a quorum, so that their sender was told to retry.",
+		}),
+		defects: f.NewCounter(prometheus.CounterOpts{
+			Name: "penstock_ingest_request_panics_total",
+			Help: "Write requests that were refused because reading them panicked, which is a defect of this program.",
 		}),
 		refused: map[Reason]prometheus.Counter{},
 	}

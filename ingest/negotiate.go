@@ -67,7 +67,7 @@ func negotiate(h http.Header) (protocol, error) {
 		return protoUnknown, err
 	}
 	// 1.0 senders that name no coding exist, and send snappy.
-	if coding := strings.TrimSpace(h.Get("Content-Encoding")); coding != "" && !strings.EqualFold(coding, snappyCoding) {
+	if coding := strings.TrimSpace(strings.Join(h.Values("Content-Encoding"), ",")); coding != "" && !strings.EqualFold(coding, snappyCoding) {
 		return p, refuseRequest(http.StatusUnsupportedMediaType, "unsupported content encoding %s; send %s (block format)", quote([]byte(coding)), snappyCoding)
 	}
 	return p, nil

@@ -32,6 +32,8 @@ type Series struct {
 	// references.
 	labels   span
 	labelsIn labelPlace
+	// damaged is set when the scanner has refused exemplars of it.
+	damaged bool
 
 	samples span
 	// extra is one more than the place in Batch.extras of what few series have; 0 is

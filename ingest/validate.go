@@ -55,6 +55,10 @@ func (b *Batch) validateSeries(i int, bounds timeBounds) error {
 	// Prometheus sends exemplars in series of their own, so that one without
 	// samples is legal when it has those.
 	if s.samples.n == 0 && b.counts(s).total() == 0 {
+		if s.damaged {
+			s.refused = true // It had exemplars, and none of them was good.
+			return nil
+		}
 		return refusef(ReasonNoSamples, "series has no samples")
 	}
 	if !b.needsDrop(s, bounds) {

@@ -29,8 +29,8 @@ const (
 	fieldHistogramStart = 17
 )
 
-// errMismatch refuses a body that is a valid encoding of the other message: an
-// empty message would come out of it and its samples would be lost with a 2xx.
+// errMismatch refuses a body that has fields of the other message: it would be read
+// without them, and its samples would be lost with a 2xx.
 var errMismatch = errors.New("body does not match the declared message")
 
 // tooLargeError refuses a request for its size; it will never fit.
@@ -48,7 +48,6 @@ func (e *tooLargeError) Error() string {
 func (b *Batch) scanV1(body []byte) error {
 	b.body = body
 	c := cursor{b: body}
-	var own, foreign bool
 	for !c.done() {
 		field, typ, err := c.tag()
 		if err != nil {
@@ -58,25 +57,21 @@ func (b *Batch) scanV1(body []byte) error {
 		case fieldV1Series:
 			var msg []byte
 			if msg, err = c.message(typ); err == nil {
-				own = true
 				err = b.scanSeriesV1(msg, c.i-len(msg))
 			}
 		case fieldV1Metadata:
 			var msg []byte
 			if msg, err = c.message(typ); err == nil {
-				own = true
 				err = b.scanMetadata(msg)
 			}
+		case fieldV2Symbols, fieldV2Series:
+			return errMismatch
 		default:
-			foreign = foreign || field == fieldV2Symbols || field == fieldV2Series
 			err = c.skip(typ)
 		}
 		if err != nil {
 			return err
 		}
-	}
-	if foreign && !own {
-		return errMismatch
 	}
 	return nil
 }

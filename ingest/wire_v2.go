@@ -22,7 +22,6 @@ var errFirstSymbol = errors.New("first symbol must be empty")
 // is refused alone; a body that is no such message is an error.
 func (b *Batch) scanV2(body []byte) error {
 	b.body = body
-	var own, foreign bool
 	// Fields may come in any order, so that the symbols are collected first.
 	c := cursor{b: body}
 	for !c.done() {
@@ -32,24 +31,20 @@ func (b *Batch) scanV2(body []byte) error {
 		}
 		switch field {
 		case fieldV2Symbols:
-			own = true
 			var sym []byte
 			if sym, err = c.message(typ); err == nil {
 				err = b.addSymbol(sym)
 			}
 		case fieldV2Series:
-			own = true
 			_, err = c.message(typ)
+		case fieldV1Series, fieldV1Metadata:
+			return errMismatch // 2.0 keeps these numbers free.
 		default:
-			foreign = foreign || field == fieldV1Series || field == fieldV1Metadata
 			err = c.skip(typ)
 		}
 		if err != nil {
 			return err
 		}
-	}
-	if foreign && !own {
-		return errMismatch
 	}
 	if len(b.symbols) > 0 && len(b.symbols[0].text) != 0 {
 		return errFirstSymbol
@@ -125,9 +120,11 @@ func (b *Batch) scanSeriesV2(msg []byte) error {
 	if refused == nil && b.cache != nil {
 		b.hashSeries(&s)
 	}
+	before := len(b.refused)
 	if err := b.expandExemplars(m.exemplars); err != nil {
 		return err
 	}
+	s.damaged = len(b.refused) > before
 	if err := b.addSeries(s, m); err != nil {
 		return err
 	}
