@@ -53,7 +53,7 @@ func (d *labelDecoder) decode(tenant string, raw []byte, limits *Limits) (labels
 
 // read fills pairs with the labels that have a value, sorted by name. It keeps at
 // most limit of them, for a label can take two bytes and many times that here, and
-// returns how many there are.
+// returns how many were sent.
 func (d *labelDecoder) read(raw []byte, limit int) (n int, err error) {
 	d.pairs = d.pairs[:0]
 	c := cursor{b: raw}
@@ -70,11 +70,12 @@ func (d *labelDecoder) read(raw []byte, limit int) (n int, err error) {
 		if err != nil {
 			return 0, err
 		}
+		n++
 		// A label without a value is the same as none, if it has a name at all.
 		if len(value) == 0 && len(name) > 0 {
 			continue
 		}
-		if n++; n <= limit {
+		if n <= limit {
 			d.pairs = append(d.pairs, labelPair{name, value})
 		}
 	}

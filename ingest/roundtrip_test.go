@@ -6,7 +6,6 @@ package ingest
 import (
 	"math"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/histogram"
@@ -121,64 +120,6 @@ func TestRoundTripEveryKind(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestV2PartialWrites checks what only 2.0 can get wrong, and that the Written
-// headers are exact on failure.
-func TestV2PartialWrites(t *testing.T) {
-	now := nowMillis()
-	f := func(want string, samples, histograms, exemplars string, change func(*writev2.Request)) {
-		t.Helper()
-		store := openStore(t)
-		h := oneNode(t, store)
-		req := toV2([]prompb.TimeSeries{
-			seriesV1(now, 1, "__name__", "good1"),
-			{
-				Labels: labelsV1("__name__", "bad"), Samples: []prompb.Sample{{Timestamp: now, Value: 1}},
-				Exemplars: []prompb.Exemplar{{Labels: labelsV1("trace", "x"), Timestamp: now}},
-			},
-			{Labels: labelsV1("__name__", "good2"), Histograms: []prompb.Histogram{prompb.FromIntHistogram(now, intHistogram())}},
-		})
-		change(req)
-		w := post(t, h, typeV2, encodeV2(t, req))
-		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
-			t.Errorf("got %d %q, want 400 %q", w.Code, w.Body, want)
-		}
-		require.Equal(t, []string{samples, histograms, exemplars}, []string{
-			w.Header().Get(headerSamplesWritten), w.Header().Get(headerHistogramsWritten), w.Header().Get(headerExemplarsWritten),
-		}, want)
-		got := store.dump(t)
-		require.Contains(t, got, `{__name__="good1"}`)
-		require.Contains(t, got, `{__name__="good2"}`)
-	}
-	f("symbol reference 99 out of range", "1", "1", "0", func(r *writev2.Request) { r.Timeseries[1].LabelsRefs[1] = 99 })
-	f("symbol reference 4294967295 out of range", "1", "1", "0", func(r *writev2.Request) { r.Timeseries[1].LabelsRefs[1] = math.MaxUint32 })
-	f("odd number of label references (3)", "1", "1", "0", func(r *writev2.Request) {
-		r.Timeseries[1].LabelsRefs = append(r.Timeseries[1].LabelsRefs, 1)
-	})
-	f("symbol reference 77 out of range", "1", "1", "0", func(r *writev2.Request) { r.Timeseries[1].Metadata.HelpRef = 77 })
-	f("symbol reference 78 out of range", "1", "1", "0", func(r *writev2.Request) { r.Timeseries[1].Metadata.UnitRef = 78 })
-	f("both samples and histograms", "1", "1", "0", func(r *writev2.Request) {
-		r.Timeseries[1].Histograms = r.Timeseries[2].Histograms
-	})
-	f("no samples", "1", "1", "0", func(r *writev2.Request) { r.Timeseries[1].Samples, r.Timeseries[1].Exemplars = nil, nil })
-	f("no metric name", "1", "1", "0", func(r *writev2.Request) { r.Timeseries[1].LabelsRefs = nil })
-	// A bad exemplar costs the exemplar, a bad sample the sample.
-	f("symbol reference 66 out of range", "2", "1", "0", func(r *writev2.Request) { r.Timeseries[1].Exemplars[0].LabelsRefs[0] = 66 })
-	f("too far in the future", "2", "1", "1", func(r *writev2.Request) {
-		r.Timeseries[1].Samples = append(r.Timeseries[1].Samples, writev2.Sample{Timestamp: now + 3600_000})
-	})
-	f("out-of-order window", "2", "1", "1", func(r *writev2.Request) {
-		r.Timeseries[1].Samples = append([]writev2.Sample{{Timestamp: now - 10*3600_000}}, r.Timeseries[1].Samples...)
-	})
-}
-
-func TestEmptyMessageIsLegal(t *testing.T) {
-	h := oneNode(t, openStore(t))
-	require.Equal(t, http.StatusNoContent, post(t, h, typeV1, encodeV1(t, &prompb.WriteRequest{})).Code)
-	w := post(t, h, typeV2, encodeV2(t, &writev2.Request{Symbols: []string{""}}))
-	require.Equal(t, http.StatusNoContent, w.Code)
-	require.Equal(t, "0", w.Header().Get(headerSamplesWritten))
 }
 
 // TestExemplars sends exemplars in every way that senders do: with their sample, in a

@@ -102,7 +102,11 @@ func rejectedText(b *Batch, rejected []Rejection) string {
 	}
 	sb.WriteString(". Examples:")
 	for _, r := range rejected[:min(answerExamples, len(rejected))] {
-		fmt.Fprintf(&sb, "\n%s: %s", b.describe(r.Series), r.Detail)
+		detail := r.Detail
+		if detail == "" {
+			detail = string(r.Reason) // An owner details some of its refusals only.
+		}
+		fmt.Fprintf(&sb, "\n%s: %s", b.describe(r.Series), detail)
 	}
 	return sb.String()
 }
@@ -111,28 +115,38 @@ func rejectedText(b *Batch, rejected []Rejection) string {
 func (b *Batch) describe(i int) string {
 	s := &b.series[i]
 	d := newLabelDecoder()
-	if s.refused && s.labelsIn == inRefs {
-		return "series " + strconv.Itoa(i) // Its references may be bad.
+	if s.labelsIn == inRefs && !b.resolvable(b.refsOf(s)) {
+		return "series " + strconv.Itoa(i)
 	}
 	if n, err := d.read(b.labelBytesOf(s, nil), DefaultLabelsPerSeries); n == 0 || err != nil {
 		return "series " + strconv.Itoa(i)
 	}
 	var name string
 	parts := make([]string, 0, len(d.pairs))
-	size := 0
+	size, full := 0, false
 	for _, p := range d.pairs {
 		if string(p.name) == model.MetricNameLabel {
-			name = escape(p.value)
+			name = escape(p.value) // Wherever it is, it is shown.
 			continue
 		}
 		part := escape(p.name) + "=" + quote(p.value)
-		if size += len(part); size > seriesBytesMax {
-			parts = append(parts, "...")
-			break
+		if size += len(part); size <= seriesBytesMax {
+			parts = append(parts, part)
+		} else if !full {
+			parts, full = append(parts, "..."), true
 		}
-		parts = append(parts, part)
 	}
 	return name + "{" + strings.Join(parts, ", ") + "}"
+}
+
+// resolvable tells whether all label references of a 2.0 series are good.
+func (b *Batch) resolvable(refs []uint32) bool {
+	for _, ref := range refs {
+		if uint64(ref) >= uint64(len(b.symbols)) {
+			return false
+		}
+	}
+	return len(refs)%2 == 0
 }
 
 // writeAnswer sends a. The Written headers belong to 2.0, whatever the outcome is.
