@@ -3,7 +3,10 @@
 
 package ingest
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // tally collects what the owners of a batch's series say, and decides. It belongs
 // to one request and is not safe for concurrent use.
@@ -30,8 +33,9 @@ type tally struct {
 	// why has the first refusal of a series, by rank so that it does not depend on
 	// the order of arrival.
 	why map[uint32]refusedBy
-	// cause is why some owner was unavailable.
-	cause string
+	// cause is why some owner was unavailable, and causeDown why one was not asked,
+	// which is told only when nothing else is known.
+	cause, causeDown string
 }
 
 type refusedBy struct {
@@ -76,9 +80,7 @@ func zeroed[T any](s []T, n int) []T {
 
 // record takes one owner's reply for its share and decides what it can.
 func (t *tally) record(sh *share, r Reply) {
-	if r.All != Accepted && r.All != Rejected && t.cause == "" {
-		t.cause = r.Detail
-	}
+	t.noteCause(r.All, r.Detail)
 	if t.even {
 		if t.recordEven(sh, r) {
 			return
@@ -119,9 +121,21 @@ func (t *tally) recordFault(i uint32, rank uint8, f Fault) {
 		t.refusedBy(i, rank, f.Reason, f.Detail)
 	default:
 		*vote = f.Verdict
-		if t.cause == "" {
-			t.cause = f.Detail
-		}
+		t.noteCause(f.Verdict, f.Detail)
+	}
+}
+
+// noteCause keeps one of the causes, the same in whatever order they arrive.
+func (t *tally) noteCause(v Verdict, detail string) {
+	cause := &t.cause
+	switch v {
+	case Accepted, Rejected:
+		return
+	case down:
+		cause = &t.causeDown
+	}
+	if *cause == "" || detail != "" && detail < *cause {
+		*cause = detail
 	}
 }
 
@@ -232,10 +246,7 @@ func (t *tally) outcome() Outcome {
 }
 
 func (t *tally) unavailableCause() string {
-	if t.cause == "" {
-		return "not enough owners answered in time"
-	}
-	return t.cause
+	return cmp.Or(t.cause, t.causeDown, "not enough owners answered in time")
 }
 
 // addItems sums up a series whose items have outcomes of their own.
