@@ -86,7 +86,7 @@ func (h *internalHandler) serve(w http.ResponseWriter, r *http.Request) int {
 	}
 	defer leave()
 
-	h.cfg.Local.ApplyMetadata(b.Tenant, b.metadata)
+	h.takeMetadata(r, b)
 	reply := h.cfg.Local.Write(r.Context(), b, b.valid)
 	if reply.All == Unavailable {
 		return refuse(answer{status: http.StatusServiceUnavailable, text: string(reply.Reason) + ": " + reply.Detail})

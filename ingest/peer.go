@@ -127,6 +127,9 @@ func (p *peer) roundTrip(ctx context.Context, tenant string, body bodySource) (R
 	req.Header.Set("Content-Encoding", snappyCoding)
 	req.Header.Set(headerTenant, tenant)
 	req.Header.Set(headerPushVersion, pushVersionText)
+	if _, ok := body.(fillBody); ok {
+		req.Header.Set(headerMetadata, metadataFill)
+	}
 	// An empty value tells the transport that the request may be sent again on a new
 	// connection when an idle one turns out to be dead; it is not sent.
 	req.Header["X-Idempotency-Key"] = nil

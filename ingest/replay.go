@@ -25,13 +25,16 @@ type HintReplayer interface {
 // too old for the member while new samples arrive, so it is short.
 const replayInterval = time.Second
 
-// Run replays hints to members that are back, until the context ends. Members are
-// independent of each other; to one member there is one replay at a time.
+// Run replays hints to members that are back, and gives metadata to those that come,
+// until the context ends. Members are independent of each other; to one member there
+// is one replay at a time.
 func (d *Distributor) Run(ctx context.Context) error {
 	ticker := time.NewTicker(replayInterval)
 	defer ticker.Stop()
 	r := replayer{d: d, busy: map[string]bool{}}
 	defer r.running.Wait()
+	f := filler{d: d, given: map[string]struct{}{}}
+	defer f.running.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,6 +43,7 @@ func (d *Distributor) Run(ctx context.Context) error {
 			view := d.cfg.View()
 			d.peers.prune(view)
 			r.startDue(ctx, view)
+			f.tick(ctx, view)
 		}
 	}
 }
