@@ -64,9 +64,13 @@ type Config struct {
 	RetentionBytes int64
 	// ExemplarBytes bounds the exemplars of one tenant. Negative: none are kept.
 	ExemplarBytes int64
-	// MaxTenants bounds how many TSDBs are made. Those found on disk are
-	// opened even beyond it.
-	MaxTenants int
+	// Limits returns the limits as they are now; it is asked for each new tenant and
+	// each new series. Nil: DefaultMaxTenants, and no bound on series.
+	Limits func(tenant string) Limits
+	// AdmitSeries returns an error while no series may be made at all, such as when
+	// memory is short. Unless the error says that it is Rejected, a retry may do. Nil:
+	// they always may.
+	AdmitSeries func() error
 	// MinFreeBytes is the low-water mark of the file system: below it writes
 	// are refused as unavailable, so that no write log fails. Negative: no mark.
 	MinFreeBytes int64
@@ -100,10 +104,12 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.OutOfOrderWindow, DefaultOutOfOrderWindow)
 	setDefault(&c.Retention, DefaultRetention)
 	setDefault(&c.ExemplarBytes, int64(DefaultExemplarBytes))
-	setDefault(&c.MaxTenants, DefaultMaxTenants)
 	setDefault(&c.MinFreeBytes, int64(DefaultMinFreeBytes))
 	setDefault(&c.WALSync, WALSyncNone)
 	c.OutOfOrderWindow = max(c.OutOfOrderWindow, 0)
+	if c.Limits == nil {
+		c.Limits = func(string) Limits { return Limits{MaxTenants: DefaultMaxTenants} }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -37,11 +37,28 @@ type TenantLimitError struct {
 }
 
 func (e *TenantLimitError) Error() string {
-	return fmt.Sprintf("tenant %q refused: this node already has its limit of %d tenants", e.Tenant, e.Limit)
+	return fmt.Sprintf("tenant %q refused: this node already has its limit of %d tenants (node.max_tenants in --limits.config-file)", e.Tenant, e.Limit)
 }
 
 // Rejected tells that a retry cannot change the answer.
 func (*TenantLimitError) Rejected() bool { return true }
+
+// SeriesLimitError refuses a new series. Those that exist take samples as before.
+type SeriesLimitError struct {
+	// Tenant has its full number of series; empty: the node has.
+	Tenant string
+	Limit  int
+}
+
+func (e *SeriesLimitError) Error() string {
+	if e.Tenant == "" {
+		return fmt.Sprintf("active series limit %d of this node reached; existing series are not affected (node.max_series in --limits.config-file)", e.Limit)
+	}
+	return fmt.Sprintf("active series limit %d of tenant %q on this node reached; existing series are not affected (max_series in --limits.config-file)", e.Limit, e.Tenant)
+}
+
+// Rejected tells that a retry cannot change the answer.
+func (*SeriesLimitError) Rejected() bool { return true }
 
 // InvalidTenantError refuses a name that is not [A-Za-z0-9_-]{1,64}.
 type InvalidTenantError struct {

@@ -15,8 +15,9 @@ import (
 // instance is one open of a tenant's TSDB. After a failure it is closed and a
 // new instance with a higher generation takes its place.
 type instance struct {
-	db    *tsdb.DB
-	watch *watch
+	db     *tsdb.DB
+	watch  *watch
+	census *census
 	// failuresBefore is what the counters said when the open was done: nothing
 	// that failed during replay concerns an acknowledgement.
 	failuresBefore float64
@@ -37,9 +38,12 @@ type instance struct {
 // openInstance opens the TSDB once. It does not retry and repairs nothing that
 // the TSDB does not repair by itself.
 func (t *tenant) openInstance() (*instance, error) {
-	watch := newWatch()
-	db, err := tsdb.Open(t.dir, quiet(t.logger), watch, t.tsdbOptions(), nil)
+	watch, count := newWatch(), &census{store: t.store, tenant: t.name}
+	opts := t.tsdbOptions()
+	opts.SeriesLifecycleCallback = count
+	db, err := tsdb.Open(t.dir, quiet(t.logger), watch, opts, nil)
 	if err != nil {
+		count.end()
 		return nil, err
 	}
 	// The TSDB must not cut blocks when it likes: Store.Run does.
@@ -47,6 +51,7 @@ func (t *tenant) openInstance() (*instance, error) {
 	inst := &instance{
 		db:             db,
 		watch:          watch,
+		census:         count,
 		failuresBefore: watch.writesFailed(),
 		generation:     t.store.generations.Add(1),
 	}
@@ -57,6 +62,7 @@ func (t *tenant) openInstance() (*instance, error) {
 	if t.store.cfg.WALSync == WALSyncCommit {
 		inst.sync = newGroupSync(filepath.Join(t.dir, "wal"), filepath.Join(t.dir, "wbl"))
 	}
+	count.limited.Store(true)
 	inst.lastAppend.Store(lastAppend(db.Head(), t.store.cfg.Now().UnixMilli()))
 	return inst, nil
 }
@@ -85,6 +91,7 @@ func (i *instance) close() (err error) {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("close TSDB: panic: %v", r)
 		}
+		i.census.end()
 	}()
 	if err := i.db.Close(); err != nil {
 		return fmt.Errorf("close TSDB: %w", err)

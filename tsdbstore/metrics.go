@@ -12,6 +12,13 @@ const (
 	reopenOpenFailed  = "open_failed"
 )
 
+// Reasons of metrics.seriesRefused.
+const (
+	refusedTenant = "max_series"
+	refusedNode   = "node.max_series"
+	refusedAdmit  = "overload"
+)
+
 // metrics are of the whole store: nothing here grows with the tenants.
 type metrics struct {
 	appended          prometheus.Counter
@@ -22,6 +29,7 @@ type metrics struct {
 	quarantined       prometheus.Counter
 	lowDiskRefusals   prometheus.Counter
 	tenantsRefused    prometheus.Counter
+	seriesRefused     *prometheus.CounterVec
 	cuts              prometheus.Counter
 	cutFailures       prometheus.Counter
 	cutSeconds        prometheus.Histogram
@@ -42,6 +50,10 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 			Name: "penstock_tsdb_reopens_total",
 			Help: "Times a TSDB was opened again without a restart, by reason.",
 		}, []string{"reason"}),
+		seriesRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penstock_tsdb_new_series_refused_total",
+			Help: "Samples refused because their series does not exist and may not be made, by limit.",
+		}, []string{"limit"}),
 		openFailures:    counter("open_failures_total", "Attempts to open a TSDB that failed."),
 		quarantined:     counter("quarantined_blocks_total", "Local blocks that could not be read and were set aside."),
 		lowDiskRefusals: counter("low_disk_refusals_total", "Writes refused because the file system is below the low-water mark."),
@@ -60,9 +72,12 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	for _, reason := range []string{reopenWriteFailed, reopenWALRepaired, reopenOpenFailed} {
 		m.reopens.WithLabelValues(reason)
 	}
+	for _, limit := range []string{refusedTenant, refusedNode, refusedAdmit} {
+		m.seriesRefused.WithLabelValues(limit)
+	}
 	if reg != nil {
 		reg.MustRegister(m.appended, m.walFailures, m.walRepairs, m.reopens, m.openFailures, m.quarantined,
-			m.lowDiskRefusals, m.tenantsRefused, m.cuts, m.cutFailures, m.cutSeconds, m.idleFlushes,
+			m.lowDiskRefusals, m.tenantsRefused, m.seriesRefused, m.cuts, m.cutFailures, m.cutSeconds, m.idleFlushes,
 			m.blocksDeleted, m.retentionFailures)
 		reg.MustRegister(s.gauges()...)
 	}
@@ -91,7 +106,7 @@ func (s *Store) gauges() []prometheus.Collector {
 			})
 		}),
 		gauge("head_series", "Series in the heads of all tenants.", func() float64 {
-			return s.sum(func(t *tenant) float64 { return t.headSeries() })
+			return float64(s.series.Load())
 		}),
 		gauge("local_blocks", "Blocks on the local disk.", func() float64 {
 			return s.sum(func(t *tenant) float64 { return float64(len(t.localBlocks())) })

@@ -42,6 +42,8 @@ type Store struct {
 	created     int64 // Unix ms; before it, nothing is here
 	wake        chan struct{}
 	generations atomic.Uint64
+	// series counts those in the heads of all open TSDBs.
+	series atomic.Int64
 
 	// listed is set once the directory was read, ready once all of it was open.
 	listed, ready, closed atomic.Bool
@@ -228,6 +230,15 @@ func (s *Store) Tenants() []string {
 	return names
 }
 
+// HeadSeries is the number of series in the head of a tenant: what Limits.MaxSeries
+// bounds. It is 0 for an unknown one.
+func (s *Store) HeadSeries(tenant string) int {
+	if t := s.find(tenant); t != nil {
+		return t.headSeries()
+	}
+	return 0
+}
+
 // TenantDir is where the blocks of a tenant are.
 func (s *Store) TenantDir(tenant string) string { return filepath.Join(s.cfg.Dir, tenant) }
 
@@ -295,9 +306,9 @@ func (s *Store) claim(name string) (t *tenant, made bool, err error) {
 	if s.closed.Load() {
 		return nil, false, ErrClosed
 	}
-	if len(s.tenants) >= s.cfg.MaxTenants {
+	if limit := s.cfg.Limits(name).MaxTenants; len(s.tenants) >= limit {
 		s.metrics.tenantsRefused.Inc()
-		return nil, false, &TenantLimitError{Tenant: name, Limit: s.cfg.MaxTenants}
+		return nil, false, &TenantLimitError{Tenant: name, Limit: limit}
 	}
 	t = newTenant(s, name)
 	s.tenants[name] = t

@@ -103,7 +103,7 @@ func TestReadyStaysFalseWhileATenantDoesNotOpen(t *testing.T) {
 }
 
 func TestTenantsAreLimitedAndValidated(t *testing.T) {
-	s := testStore(t, Config{MaxTenants: 2})
+	s := testStore(t, Config{Limits: func(string) Limits { return Limits{MaxTenants: 2} }})
 	require.NoError(t, write(s, "a", 1, 1, named("up")))
 	require.NoError(t, write(s, "b", 1, 1, named("up")))
 
@@ -113,7 +113,7 @@ func TestTenantsAreLimitedAndValidated(t *testing.T) {
 	}
 	err := write(s, "c", 1, 1, named("up"))
 	require.True(t, rejected(err), "%v", err)
-	require.EqualError(t, err, `tenant "c" refused: this node already has its limit of 2 tenants`)
+	require.EqualError(t, err, `tenant "c" refused: this node already has its limit of 2 tenants (node.max_tenants in --limits.config-file)`)
 	for _, name := range []string{"", ".", "..", "a/b", "ä", "a\x00", fmt.Sprintf("%065d", 1)} {
 		require.True(t, rejected(write(s, name, 1, 1, named("up"))), "%q", name)
 		_, err := s.Querier(name, 0, 1)

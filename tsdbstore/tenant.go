@@ -251,9 +251,9 @@ func (t *tenant) shut(ctx context.Context) error {
 }
 
 // headSeries is the number of series in the head.
-func (t *tenant) headSeries() float64 {
+func (t *tenant) headSeries() int {
 	if inst := t.inst.Load(); inst != nil {
-		return float64(inst.db.Head().NumSeries())
+		return int(inst.census.count.Load())
 	}
 	return 0
 }
