@@ -155,12 +155,20 @@ type batchPool struct {
 }
 
 // get returns an empty batch with one reference.
-func (p *batchPool) get(tenant string) *Batch {
+func (p *batchPool) get(tenant string) *Batch { return p.getUnder(tenant, &p.limits) }
+
+// getUnder returns an empty batch for a request under the given limits.
+func (p *batchPool) getUnder(tenant string, limits *Limits) *Batch {
 	b, ok := p.pool.Get().(*Batch)
 	if !ok {
 		b = &Batch{pool: p, decoder: newLabelDecoder()}
 	}
-	b.Tenant, b.limits, b.cache = tenant, p.limits, p.cache.tenant(tenant)
+	b.Tenant, b.limits = tenant, *limits
+	if p.strict {
+		b.cache = p.cache.tenantUnder(tenant, limits.perSeries())
+	} else {
+		b.cache = p.cache.tenant(tenant)
+	}
 	b.refs.Store(1)
 	return b
 }

@@ -6,6 +6,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,8 +20,9 @@ import (
 // never what a Content-Length promises.
 const readStep = 64 << 10
 
-// readBody reads the request body into buf, which it returns grown.
-func readBody(r *http.Request, buf []byte, limit int64) ([]byte, error) {
+// readBody reads the request body into buf, which it returns grown. Bytes take up room
+// as they arrive: a slow sender must not hold more than it has sent.
+func readBody(r *http.Request, buf []byte, limit int64, room *admission) ([]byte, error) {
 	if r.ContentLength > limit {
 		return buf, bodyTooLarge(limit)
 	}
@@ -30,9 +32,13 @@ func readBody(r *http.Request, buf []byte, limit int64) ([]byte, error) {
 		}
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		switch {
-		case int64(len(buf)) > limit:
+		if int64(len(buf)) > limit {
 			return buf, bodyTooLarge(limit)
+		}
+		if refused := room.take(n); refused != nil {
+			return buf, refused
+		}
+		switch {
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case err != nil:
@@ -42,7 +48,7 @@ func readBody(r *http.Request, buf []byte, limit int64) ([]byte, error) {
 }
 
 func bodyTooLarge(limit int64) error {
-	return refuseRequest(http.StatusRequestEntityTooLarge, "body exceeds %d bytes", limit)
+	return &limitError{limit: LimitBodyBytes, status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("body exceeds %d bytes", limit)}
 }
 
 // readFailure is rarely seen by anyone: the sender is gone or too slow.
@@ -70,7 +76,7 @@ func decodedSize(body []byte, limit int64) (int, error) {
 		return 0, notSnappy()
 	}
 	if int64(n) > limit {
-		return 0, refuseRequest(http.StatusRequestEntityTooLarge, "decoded size %d exceeds limit %d", n, limit)
+		return 0, overLimit(LimitDecodedBytes, "decoded size", int64(n), limit)
 	}
 	if n > snappyExpansionMax*len(body) {
 		return 0, notSnappy()

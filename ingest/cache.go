@@ -25,6 +25,10 @@ const (
 	// full epoch goes with the next sweep, so after 10 to 20 minutes: well above any
 	// scrape interval, well below what churned series would pile up to.
 	cacheEpoch = 10 * time.Minute
+	// cacheTenantsMax bounds the tenants that have a part of the cache, of 4 KiB while
+	// it is empty: names come from requests, and anyone can make them up. Further ones
+	// go without.
+	cacheTenantsMax = 10_000
 )
 
 // CacheConfig configures a SeriesCache.
@@ -48,6 +52,7 @@ type SeriesCache struct {
 	entries atomic.Int64
 	epoch   atomic.Uint32
 	tenants sync.Map // string -> *tenantCache
+	named   atomic.Int64
 	metrics *cacheMetrics
 }
 
@@ -76,16 +81,21 @@ func (c *SeriesCache) Run(ctx context.Context) error {
 // sweep starts a new epoch and drops what was not used in the last one.
 func (c *SeriesCache) sweep() {
 	now := c.epoch.Add(1)
-	c.tenants.Range(func(_, t any) bool {
+	c.tenants.Range(func(name, t any) bool {
+		left := 0
 		for i := range t.(*tenantCache).shards {
-			t.(*tenantCache).shards[i].sweep(uint8(now))
+			left += t.(*tenantCache).shards[i].sweep(uint8(now))
+		}
+		if left == 0 && c.named.Load() > cacheTenantsMax/2 {
+			c.drop(name.(string), t.(*tenantCache))
 		}
 		return true
 	})
 }
 
 // tenant returns the part of a tenant: the same label bytes are another series, and
-// another slot, for each tenant. A nil cache has none.
+// another slot, for each tenant. A nil cache has none, and a tenant beyond
+// cacheTenantsMax none either.
 func (c *SeriesCache) tenant(name string) *tenantCache {
 	if c == nil {
 		return nil
@@ -93,11 +103,17 @@ func (c *SeriesCache) tenant(name string) *tenantCache {
 	if t, ok := c.tenants.Load(name); ok {
 		return t.(*tenantCache)
 	}
+	if c.named.Load() >= cacheTenantsMax {
+		return nil
+	}
 	fresh := &tenantCache{cache: c}
 	for i := range fresh.shards {
 		fresh.shards[i].owner = c
 	}
-	t, _ := c.tenants.LoadOrStore(name, fresh)
+	t, there := c.tenants.LoadOrStore(name, fresh)
+	if !there {
+		c.named.Add(1)
+	}
 	return t.(*tenantCache)
 }
 
@@ -143,6 +159,9 @@ const cacheShards = 64
 type tenantCache struct {
 	cache  *SeriesCache
 	shards [cacheShards]cacheShard
+	// passed are the loosest limits that strict entries can have passed; nil before
+	// the first one.
+	passed atomic.Pointer[seriesLimits]
 }
 
 func (t *tenantCache) shard(h labelHash) *cacheShard { return &t.shards[h.hi%cacheShards] }

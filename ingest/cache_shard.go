@@ -42,6 +42,9 @@ type cacheShard struct {
 	owner *SeriesCache
 	table []cacheEntry
 	used  int
+	// dropped is set when the tenant has another cache now; who still holds this one
+	// adds nothing to it.
+	dropped bool
 }
 
 // home is where the search for h begins: h.lo scaled to the size of the table, which
@@ -90,7 +93,7 @@ func (s *cacheShard) find(h labelHash) *cacheEntry {
 // add returns a new entry for h, which must not be there, or nil when the cache is
 // full.
 func (s *cacheShard) add(h labelHash) *cacheEntry {
-	if h == (labelHash{}) {
+	if h == (labelHash{}) || s.dropped {
 		return nil
 	}
 	if s.owner.entries.Add(1) > s.owner.max {
@@ -130,9 +133,17 @@ func (s *cacheShard) rebuild(size int, keep func(*cacheEntry) bool) {
 	}
 }
 
+// drop empties the shard for good.
+func (s *cacheShard) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner.entries.Add(-int64(s.used))
+	s.table, s.used, s.dropped = nil, 0, true
+}
+
 // sweep drops the entries whose last use is not in the epoch before now, or later.
-// The table shrinks to what is left.
-func (s *cacheShard) sweep(now uint8) {
+// The table shrinks to what is left, the number of which it returns.
+func (s *cacheShard) sweep(now uint8) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	recent := func(e *cacheEntry) bool { return now-e.age <= 1 }
@@ -143,10 +154,11 @@ func (s *cacheShard) sweep(now uint8) {
 		}
 	}
 	if left == s.used {
-		return
+		return left
 	}
 	before := s.used
 	s.rebuild(max(shardEntriesMin, left*shardLoadDen/shardLoadNum+left/shardGrowDen/2+1), recent)
 	s.owner.entries.Add(int64(s.used - before))
 	s.owner.metrics.evicted.Add(float64(before - s.used))
+	return left
 }

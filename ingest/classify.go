@@ -20,9 +20,12 @@ func classify(err error) (Reason, string) {
 	}
 	var r *refusal
 	var h histogram.Error
+	var final interface{ Rejected() bool }
 	switch {
 	case errors.As(err, &r):
 		return r.reason, r.detail
+	case errors.As(err, &final) && final.Rejected():
+		return ReasonLimit, err.Error()
 	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
 		return ReasonDuplicate, "duplicate timestamp, different value"
 	case errors.Is(err, storage.ErrTooOldSample):

@@ -151,7 +151,7 @@ func TestBodyIsForwardedAsItCame(t *testing.T) {
 	c := newCluster(t, 3, 3)
 	var seen atomic.Pointer[[]byte]
 	c.servers[1].Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := readBody(r, nil, 1<<20)
+		body, _ := readBody(r, nil, 1<<20, nil)
 		seen.Store(&body)
 		w.WriteHeader(http.StatusNoContent)
 	})

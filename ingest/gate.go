@@ -14,9 +14,13 @@ type gate struct {
 
 // enter reserves n bytes. One request is let through however large it is when
 // nothing else is under way, so that a limit below the largest body stalls nobody.
-func (g *gate) enter(n int) bool {
-	if used := g.used.Add(int64(n)); used > g.limit && used != int64(n) {
-		g.used.Add(-int64(n))
+func (g *gate) enter(n int) bool { return g.reserve(g.limit, int64(n), 0) }
+
+// reserve reserves n bytes for a request that holds some already, below a limit that
+// may be another one each time.
+func (g *gate) reserve(limit, n, held int64) bool {
+	if used := g.used.Add(n); used > limit && used != n+held {
+		g.used.Add(-n)
 		return false
 	}
 	return true

@@ -24,7 +24,14 @@ type HandlerConfig struct {
 	Writer Writer
 	// Tenant returns the tenant of a request. An error is answered with 400.
 	Tenant func(*http.Request) (string, error)
-	Limits Limits
+	// Limits are those of every tenant, unless LimitsOf is set. It is asked once a
+	// request and returns limits without zero fields, such as DefaultLimits, that
+	// nobody changes any more.
+	Limits   Limits
+	LimitsOf func(tenant string) *Limits
+	// Admit returns why no request can be taken now, or nil. It is asked before
+	// anything of a request is read; nil always admits.
+	Admit func() error
 	// Cache is shared with the internal handler and Local; nil is none.
 	Cache *SeriesCache
 	// MaxInflightBytes bounds the decoded bytes of all requests under way; beyond it
@@ -54,6 +61,13 @@ func (c HandlerConfig) withDefaults() HandlerConfig {
 	setDefault(&c.MaxInflightBytes, DefaultInflightBytes)
 	setDefault(&c.MaxFuture, DefaultMaxFuture)
 	setDefault(&c.MaxPast, DefaultMaxPast)
+	if c.LimitsOf == nil {
+		limits := c.Limits
+		c.LimitsOf = func(string) *Limits { return &limits }
+	}
+	if c.Admit == nil {
+		c.Admit = func() error { return nil }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -63,9 +77,11 @@ func (c HandlerConfig) withDefaults() HandlerConfig {
 type handler struct {
 	cfg      HandlerConfig
 	inflight gate
+	tenants  tenantLoads
 	batches  batchPool
 	logger   *slog.Logger
 	metrics  *handlerMetrics
+	limited  *limitMetrics
 }
 
 // NewHandler returns the public write handler: remote write 1.0 and 2.0.
@@ -77,6 +93,7 @@ func NewHandler(cfg HandlerConfig, logger *slog.Logger, reg prometheus.Registere
 		batches:  batchPool{limits: cfg.Limits, cache: cfg.Cache, strict: true},
 		logger:   logger,
 		metrics:  newHandlerMetrics(reg),
+		limited:  newLimitMetrics(reg),
 	}
 }
 
@@ -105,46 +122,62 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 	if unsupported != nil {
 		return proto, answerError(unsupported)
 	}
-	b := h.batches.get(tenant)
+	limits := h.cfg.LimitsOf(tenant)
+	room := admission{node: &h.inflight, load: h.tenants.get(tenant, h.cfg.Now()), limits: limits, tenant: tenant}
+	defer room.leave()
+	b := h.batches.getUnder(tenant, limits)
 	defer b.release()
-	bounds := boundsAround(h.cfg.Now(), h.cfg.MaxPast, h.cfg.MaxFuture)
-	leave, err := b.receive(r, proto, bounds, &h.inflight)
-	if err != nil {
+	if err := h.accept(b, r, proto, &room); err != nil {
 		if defect := (*defectError)(nil); errors.As(err, &defect) {
 			h.metrics.defects.Inc()
 			h.logger.Error("refused a request that this version cannot read", defect.logArgs()...)
 		}
+		h.limited.request(tenant, err)
 		return proto, answerError(err)
 	}
-	defer leave()
 
 	o := h.cfg.Writer.Write(r.Context(), b)
+	if o.Unavailable > 0 {
+		room.giveBack()
+	}
 	h.metrics.count(b, o)
+	h.limited.series(tenant, b.refused)
+	h.limited.series(tenant, o.Rejected)
 	return proto, answerOutcome(b, o)
 }
 
-// receive fills the batch from a request. On success leave must be called when the
-// request is answered; it gives the bytes back to the gate.
-func (b *Batch) receive(r *http.Request, proto protocol, bounds timeBounds, inflight *gate) (leave func(), err error) {
-	if b.wireBuf, err = readBody(r, b.wireBuf, b.limits.BodyBytes); err != nil {
-		return nil, err
+// accept fills the batch from a request that the node has room for and its tenant may
+// send now.
+func (h *handler) accept(b *Batch, r *http.Request, proto protocol, room *admission) error {
+	if err := h.cfg.Admit(); err != nil {
+		return refuseRequest(http.StatusServiceUnavailable, "%s; try again", err)
+	}
+	if room.load == nil {
+		return refuseRequest(http.StatusServiceUnavailable, "too many tenants send to this node; try again")
+	}
+	bounds := boundsAround(h.cfg.Now(), h.cfg.MaxPast, h.cfg.MaxFuture)
+	if err := b.receive(r, proto, bounds, room); err != nil {
+		return err
+	}
+	return room.pay(h.cfg.Now(), b.received)
+}
+
+// receive fills the batch from a request, taking up room for it.
+func (b *Batch) receive(r *http.Request, proto protocol, bounds timeBounds, room *admission) (err error) {
+	if b.wireBuf, err = readBody(r, b.wireBuf, b.limits.BodyBytes, room); err != nil {
+		return err
 	}
 	decoded, err := decodedSize(b.wireBuf, b.limits.DecodedBytes)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n := len(b.wireBuf) + decoded
-	if !inflight.enter(n) {
-		return nil, refuseRequest(http.StatusServiceUnavailable, "too many bytes in flight; try again")
+	if err := room.take(decoded); err != nil {
+		return err
 	}
-	if b.bodyBuf, err = decompress(b.wireBuf, b.bodyBuf, decoded); err == nil {
-		err = b.parseOrRefuse(proto, bounds)
+	if b.bodyBuf, err = decompress(b.wireBuf, b.bodyBuf, decoded); err != nil {
+		return err
 	}
-	if err != nil {
-		inflight.leave(n)
-		return nil, err
-	}
-	return func() { inflight.leave(n) }, nil
+	return b.parseOrRefuse(proto, bounds)
 }
 
 // parse scans and validates the decompressed body.

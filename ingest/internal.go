@@ -20,6 +20,8 @@ type InternalHandlerConfig struct {
 	Limits Limits
 	// Cache is shared with the public handler and Local; nil is none.
 	Cache *SeriesCache
+	// Admit returns why nothing can be taken now, or nil; nil always admits.
+	Admit func() error
 	// MaxInflightBytes bounds the decoded bytes of all requests under way. Zero
 	// means DefaultInflightBytes.
 	MaxInflightBytes int64
@@ -78,13 +80,18 @@ func (h *internalHandler) serve(w http.ResponseWriter, r *http.Request) int {
 	if err != nil {
 		return refuse(answerError(err))
 	}
+	if h.cfg.Admit != nil {
+		if err := h.cfg.Admit(); err != nil {
+			return refuse(answer{status: http.StatusServiceUnavailable, text: string(ReasonOverloaded) + ": " + err.Error()})
+		}
+	}
+	room := admission{node: &h.inflight}
+	defer room.leave()
 	b := h.batches.get(tenant)
 	defer b.release()
-	leave, err := b.receive(r, proto, anyTime(), &h.inflight)
-	if err != nil {
+	if err := b.receive(r, proto, anyTime(), &room); err != nil {
 		return refuse(answerError(err))
 	}
-	defer leave()
 
 	h.takeMetadata(r, b)
 	reply := h.cfg.Local.Write(r.Context(), b, b.valid)

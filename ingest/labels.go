@@ -41,7 +41,7 @@ func (d *labelDecoder) decode(tenant string, raw []byte, limits *Limits) (labels
 		return labels.EmptyLabels(), 0, err
 	}
 	if n > limits.LabelsPerSeries {
-		return labels.EmptyLabels(), 0, refusef(ReasonLabelCount, "series has %d labels, limit %d", n, limits.LabelsPerSeries)
+		return labels.EmptyLabels(), 0, tooManyLabels(n, limits)
 	}
 	if err := d.check(limits); err != nil {
 		return labels.EmptyLabels(), 0, err
@@ -136,12 +136,16 @@ func (d *labelDecoder) check(limits *Limits) error {
 	return nil
 }
 
+func tooManyLabels(n int, limits *Limits) error {
+	return refusef(ReasonLabelCount, "series has %d labels, limit %d %s", n, limits.LabelsPerSeries, raise(LimitLabels))
+}
+
 func checkLengths(name, value []byte, limits *Limits) error {
 	if n := len(name); n > limits.LabelNameBytes {
-		return refusef(ReasonLabelNameLength, "label name %s has %d bytes, limit %d", quote(name), n, limits.LabelNameBytes)
+		return refusef(ReasonLabelNameLength, "label name %s has %d bytes, limit %d %s", quote(name), n, limits.LabelNameBytes, raise(LimitLabelName))
 	}
 	if n := len(value); n > limits.LabelValueBytes {
-		return refusef(ReasonLabelValueLength, "value of label %s has %d bytes, limit %d", quote(name), n, limits.LabelValueBytes)
+		return refusef(ReasonLabelValueLength, "value of label %s has %d bytes, limit %d %s", quote(name), n, limits.LabelValueBytes, raise(LimitLabelValue))
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func (l *Local) ApplyMetadata(tenant string, entries []Metadata) []Metadata {
 func replyForOpen(err error) Reply {
 	var r interface{ Rejected() bool }
 	if errors.As(err, &r) && r.Rejected() {
-		return Reply{All: Rejected, Reason: ReasonLimit, Detail: err.Error()}
+		return Reply{All: Rejected, Reason: ReasonTenantLimit, Detail: err.Error()}
 	}
 	return unavailable(ReasonStorage, unavailableCause(err))
 }

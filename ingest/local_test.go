@@ -83,7 +83,7 @@ func TestLocalWholeVerdicts(t *testing.T) {
 	}
 	f(Unavailable, ReasonNotReady, LocalConfig{Store: disk, Ready: func() bool { return false }})
 	f(Unavailable, ReasonStorage, LocalConfig{Store: &brokenStore{open: errors.New("reopening")}})
-	f(Rejected, ReasonLimit, LocalConfig{Store: &brokenStore{open: fmt.Errorf("open: %w", rejectedError{errors.New("100 tenants")})}})
+	f(Rejected, ReasonTenantLimit, LocalConfig{Store: &brokenStore{open: fmt.Errorf("open: %w", rejectedError{errors.New("100 tenants")})}})
 	f(Unavailable, ReasonStorage, LocalConfig{Store: &brokenStore{AppenderSource: disk, commit: errors.New("disk full")}})
 	require.Empty(t, disk.dump(t), "nothing may be left of a write that failed")
 	f(Accepted, "", LocalConfig{Store: disk})

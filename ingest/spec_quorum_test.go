@@ -128,7 +128,7 @@ func TestSpecOwnersDisagree(t *testing.T) {
 func TestSpecLimitOfTenants(t *testing.T) {
 	store := &brokenStore{open: fmt.Errorf("open: %w", rejectedError{fmt.Errorf("tenant %q refused: limit 100", "x")})}
 	_, v2 := specBodies(t, "m")
-	requireSpec(t, specAnswer{400, refusedBody(1, Counts{Samples: 1}, ReasonLimit, `m{}: open: tenant "x" refused: limit 100`), noneWritten},
+	requireSpec(t, specAnswer{400, refusedBody(1, Counts{Samples: 1}, ReasonTenantLimit, `m{}: open: tenant "x" refused: limit 100`), noneWritten},
 		post(t, oneNode(t, store), typeV2, v2))
 }
 

@@ -121,7 +121,7 @@ func TestSpecOrder(t *testing.T) {
 		send("POST", "Content-Type", "text/plain", "Content-Encoding", "gzip"))
 	requireSpec(t, specAnswer{415, "unsupported content encoding \"gzip\"; send snappy (block format)\n", noneWritten},
 		send("POST", "Content-Type", typeV2, "Content-Encoding", "gzip"))
-	requireSpec(t, specAnswer{413, "body exceeds 16777216 bytes\n", noneWritten}, send("POST", "Content-Type", typeV2))
+	requireSpec(t, specAnswer{413, "body exceeds 16777216 bytes (max_request_bytes in --limits.config-file)\n", noneWritten}, send("POST", "Content-Type", typeV2))
 }
 
 // TestSpecBodies are bodies that are refused as a whole, in both versions.
@@ -151,9 +151,9 @@ func TestSpecBodies(t *testing.T) {
 	both(v1[:len(v1)-1], 400, notSnappy)
 	both(append(binary.AppendUvarint(nil, 10<<20), 0), 400, notSnappy)
 	both(bytes.Repeat([]byte{0xff}, 11), 400, notSnappy)
-	both(binary.AppendUvarint(nil, 4<<30-1), 413, "decoded size 4294967295 exceeds limit 16777216")
-	both(snappy.Encode(nil, make([]byte, 31<<20)), 413, "decoded size 32505856 exceeds limit 16777216")
-	both(make([]byte, DefaultBodyBytes+1), 413, "body exceeds 16777216 bytes")
+	both(binary.AppendUvarint(nil, 4<<30-1), 413, "decoded size 4294967295 exceeds limit 16777216 (max_decoded_bytes in --limits.config-file)")
+	both(snappy.Encode(nil, make([]byte, 31<<20)), 413, "decoded size 32505856 exceeds limit 16777216 (max_decoded_bytes in --limits.config-file)")
+	both(make([]byte, DefaultBodyBytes+1), 413, "body exceeds 16777216 bytes (max_request_bytes in --limits.config-file)")
 
 	const mismatch = "cannot decode: body does not match the declared message"
 	f(typeV1, v2, 400, mismatch)

@@ -122,10 +122,10 @@ func TestSpecTooMany(t *testing.T) {
 		requireSpec(t, specAnswer{413, text + "\n", noneWritten}, post(t, h, typeV2, encodeV2(t, toV2(series))))
 	}
 	m := seriesV1(now, 1, "__name__", "m")
-	f(Limits{SeriesPerRequest: 2}, "number of series 3 exceeds limit 2", "12", m, m, m)
+	f(Limits{SeriesPerRequest: 2}, "number of series 3 exceeds limit 2 (max_series_per_request in --limits.config-file)", "12", m, m, m)
 	four := m
 	four.Samples = append(four.Samples, make([]prompb.Sample, 3)...)
-	f(Limits{ItemsPerRequest: 3}, "number of samples 4 exceeds limit 3", "12", four)
+	f(Limits{ItemsPerRequest: 3}, "number of samples 4 exceeds limit 3 (max_samples_per_request in --limits.config-file)", "12", four)
 	f(Limits{SymbolsPerRequest: 5}, "number of symbols 6 exceeds limit 5", "2", seriesV1(now, 1, "__name__", "m", "a", "1", "b", "2"))
 	f(Limits{ExpandedBytes: 100}, "size after writing out symbols 156 exceeds limit 100", "2", seriesV1(now, 1, "__name__", "m", "a", strings.Repeat("x", 80)))
 }

@@ -70,16 +70,16 @@ func TestSpecLabelsRefused(t *testing.T) {
 	for i := range 22 {
 		shown = strings.Replace(shown, "XX", fmt.Sprintf("%02d", i), 1)
 	}
-	f(ReasonLabelCount, `m{`+shown+`, ...}: series has 65 labels, limit 64`, many...)
+	f(ReasonLabelCount, `m{`+shown+`, ...}: series has 65 labels, limit 64 (max_label_names_per_series in --limits.config-file)`, many...)
 	// Those without a value are counted too: they cost as much to read.
 	many[len(many)-1] = ""
-	f(ReasonLabelCount, `m{`+shown+`, ...}: series has 65 labels, limit 64`, many...)
+	f(ReasonLabelCount, `m{`+shown+`, ...}: series has 65 labels, limit 64 (max_label_names_per_series in --limits.config-file)`, many...)
 	cut := func(s string) string { return strings.Repeat(s, quoteBytesMax) + "..." }
-	f(ReasonLabelNameLength, `m{`+cut("n")+`="1"}: label name "`+cut("n")+`" has 1025 bytes, limit 1024`,
+	f(ReasonLabelNameLength, `m{`+cut("n")+`="1"}: label name "`+cut("n")+`" has 1025 bytes, limit 1024 (max_label_name_length in --limits.config-file)`,
 		"__name__", "m", strings.Repeat("n", DefaultLabelNameBytes+1), "1")
-	f(ReasonLabelValueLength, `m{a="`+cut("v")+`"}: value of label "a" has 4097 bytes, limit 4096`,
+	f(ReasonLabelValueLength, `m{a="`+cut("v")+`"}: value of label "a" has 4097 bytes, limit 4096 (max_label_value_length in --limits.config-file)`,
 		"__name__", "m", "a", strings.Repeat("v", DefaultLabelValueBytes+1))
-	f(ReasonLabelValueLength, cut("v")+`{}: value of label "__name__" has 10485760 bytes, limit 4096`,
+	f(ReasonLabelValueLength, cut("v")+`{}: value of label "__name__" has 10485760 bytes, limit 4096 (max_label_value_length in --limits.config-file)`,
 		"__name__", strings.Repeat("v", 10<<20))
 }
 

@@ -65,10 +65,10 @@ func (c *rawConnection) wants(status int, text string) {
 func TestSpecDeclaredLength(t *testing.T) {
 	c := dialRaw(t)
 	c.head("Content-Length: 10737418240")
-	c.wants(413, "body exceeds 1048576 bytes")
+	c.wants(413, "body exceeds 1048576 bytes (max_request_bytes in --limits.config-file)")
 	c = dialRaw(t)
 	c.head("Content-Length: 10737418240\r\nExpect: 100-continue")
-	c.wants(413, "body exceeds 1048576 bytes")
+	c.wants(413, "body exceeds 1048576 bytes (max_request_bytes in --limits.config-file)")
 }
 
 // TestSpecEndlessBody is read to the limit and no further.
@@ -83,7 +83,7 @@ func TestSpecEndlessBody(t *testing.T) {
 			}
 		}
 	}()
-	c.wants(413, "body exceeds 1048576 bytes")
+	c.wants(413, "body exceeds 1048576 bytes (max_request_bytes in --limits.config-file)")
 }
 
 // TestSpecSlowBody is given up after a time, however little is missing.

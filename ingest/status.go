@@ -40,6 +40,8 @@ type answer struct {
 	status  int
 	text    string
 	written Counts
+	// retryAfter is in seconds; 0 leaves it to the status.
+	retryAfter int
 }
 
 // answerOutcome maps what became of a batch to an answer: something unavailable is
@@ -49,11 +51,11 @@ func answerOutcome(b *Batch, o Outcome) answer {
 	rejected := slices.Concat(b.refused, o.Rejected)
 	switch {
 	case o.Unavailable > 0:
-		return answer{http.StatusServiceUnavailable, unavailableText(b, o), o.Written}
+		return answer{status: http.StatusServiceUnavailable, text: unavailableText(b, o), written: o.Written}
 	case len(rejected) > 0:
-		return answer{http.StatusBadRequest, rejectedText(b, rejected), o.Written}
+		return answer{status: http.StatusBadRequest, text: rejectedText(b, rejected), written: o.Written}
 	default:
-		return answer{http.StatusNoContent, "", o.Written}
+		return answer{status: http.StatusNoContent, written: o.Written}
 	}
 }
 
@@ -62,7 +64,10 @@ func answerOutcome(b *Batch, o Outcome) answer {
 func answerError(err error) answer {
 	var refused *requestError
 	var large *tooLargeError
+	var over *limitError
 	switch {
+	case errors.As(err, &over):
+		return answer{status: over.status, text: over.Error(), retryAfter: over.retryAfter}
 	case errors.As(err, &refused):
 		return answer{status: refused.status, text: refused.msg}
 	case errors.As(err, &large):
@@ -161,7 +166,12 @@ func writeAnswer(w http.ResponseWriter, proto protocol, a answer) {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", http.MethodPost)
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(retryAfterMin+rand.IntN(retryAfterMax-retryAfterMin+1)))
+		if a.retryAfter == 0 {
+			a.retryAfter = retryAfterMin + rand.IntN(retryAfterMax-retryAfterMin+1)
+		}
+	}
+	if a.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
 	}
 	if a.text == "" {
 		w.WriteHeader(a.status)

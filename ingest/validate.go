@@ -23,6 +23,7 @@ func boundsAround(now time.Time, past, future time.Duration) timeBounds {
 // single items, that no owner may be asked for. An error means that the body is not
 // what it was declared to be.
 func (b *Batch) validate(bounds timeBounds) error {
+	b.limitExemplars()
 	if b.cache != nil {
 		b.cache.lookUp(b.series, &b.shards, b.pool.strict)
 	}

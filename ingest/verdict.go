@@ -64,8 +64,12 @@ const (
 	ReasonExemplar          Reason = "invalid_exemplar"
 	ReasonExemplarDropped   Reason = "exemplar_dropped"
 	ReasonInvalidSample     Reason = "invalid_sample"
-	ReasonLimit             Reason = "limit"
-	ReasonMixed             Reason = "owners_disagree"
+	ReasonExemplarCount     Reason = "too_many_exemplars"
+	// ReasonLimit is a new series that the limits on series do not allow.
+	ReasonLimit Reason = "limit"
+	// ReasonTenantLimit is a new tenant that the limit on tenants does not allow.
+	ReasonTenantLimit Reason = "tenant_limit"
+	ReasonMixed       Reason = "owners_disagree"
 	// ReasonOther stands for a reason that this version does not know.
 	ReasonOther Reason = "other"
 )
@@ -87,7 +91,7 @@ func refusalReasons() []Reason {
 		ReasonLabelCount, ReasonLabelNameLength, ReasonLabelValueLength, ReasonNoSamples, ReasonMixedTypes,
 		ReasonFuture, ReasonPast, ReasonOutOfOrder, ReasonTooOld, ReasonOutOfBounds, ReasonDuplicate,
 		ReasonHistogram, ReasonHistogramDisabled, ReasonExemplar, ReasonExemplarDropped, ReasonInvalidSample,
-		ReasonLimit, ReasonMixed, ReasonOther,
+		ReasonExemplarCount, ReasonLimit, ReasonTenantLimit, ReasonMixed, ReasonOther,
 	}
 }
 

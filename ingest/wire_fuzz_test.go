@@ -22,12 +22,13 @@ import (
 // stricter tells whether the scanner refuses what the generated code lets through.
 func stricter(err error) bool {
 	var large *tooLargeError
+	var over *limitError
 	for _, e := range []error{errGroupDepth, errPackedSplit, errMismatch, errFirstSymbol} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
-	return errors.As(err, &large)
+	return errors.As(err, &large) || errors.As(err, &over)
 }
 
 func scanned(t *testing.T, body []byte, proto protocol) (*Batch, error) {

@@ -86,7 +86,7 @@ func (b *Batch) mark() marks {
 // addSeries appends s with the items that were added to the arenas since m.
 func (b *Batch) addSeries(s Series, m marks) error {
 	if n := len(b.series) + 1; n > b.limits.SeriesPerRequest {
-		return &tooLargeError{"number of series", int64(n), int64(b.limits.SeriesPerRequest)}
+		return overLimit(LimitRequestSeries, "number of series", int64(n), int64(b.limits.SeriesPerRequest))
 	}
 	s.samples = spanOf(m.samples, len(b.samples))
 	if len(b.histograms) > m.histograms || len(b.exemplars) > m.exemplars {
@@ -103,7 +103,7 @@ func (b *Batch) addSeries(s Series, m marks) error {
 func (b *Batch) checkItems() error {
 	n := len(b.samples) + len(b.histograms) + len(b.exemplars)
 	if n > b.limits.ItemsPerRequest {
-		return &tooLargeError{"number of samples", int64(n), int64(b.limits.ItemsPerRequest)}
+		return overLimit(LimitRequestSamples, "number of samples", int64(n), int64(b.limits.ItemsPerRequest))
 	}
 	return nil
 }

@@ -214,7 +214,7 @@ func (b *Batch) checkRefs(refs []uint32, message int) error {
 		return refusef(ReasonSymbols, "odd number of label references (%d)", len(refs))
 	}
 	if n := len(refs) / 2; n > b.limits.LabelsPerSeries {
-		return refusef(ReasonLabelCount, "series has %d labels, limit %d", n, b.limits.LabelsPerSeries)
+		return tooManyLabels(n, &b.limits)
 	}
 	const overhead = 8 // tags and lengths of a label, and of the series
 	size := int64(message + overhead)
