@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/exporter-toolkit/web"
 
+	"github.com/penstock-io/penstock/cmd/penstock/internal/limits"
 	"github.com/penstock-io/penstock/ring"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
@@ -52,6 +53,9 @@ func checkConfig(cfg *config) error {
 		if _, err := bucket.ParseConfig(raw); err != nil {
 			return fmt.Errorf("object storage configuration: %w", err)
 		}
+	}
+	if err := limits.Check(limitsFile(cfg)); err != nil {
+		return err
 	}
 	for flag, file := range map[string]string{
 		"--web.config.file":      cfg.web.configFile,

@@ -24,6 +24,7 @@ type config struct {
 	cluster  clusterConfig
 	objstore objstoreConfig
 	query    queryConfig
+	limits   limitsConfig
 	log      promslog.Config
 
 	// flags holds every flag as text, for /api/v1/status/flags.
@@ -67,6 +68,10 @@ type objstoreConfig struct {
 	config     string
 }
 
+type limitsConfig struct {
+	configFile string
+}
+
 type queryConfig struct {
 	replicaLabels []string
 	timeout       model.Duration
@@ -97,6 +102,9 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	cmd.Flag(blockstore.FlagMaxBytes, "Most bytes of local copies of bucket blocks. One query needs room for all the blocks that it reads.").
 		Default("10GiB").BytesVar(&cfg.query.blockCache)
 
+	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").
+		PlaceHolder("FILE").StringVar(&cfg.limits.configFile)
+
 	cfg.log.Level = promslog.NewLevel()
 	cfg.log.Format = promslog.NewFormat()
 	cmd.Flag("log.level", "Least severity that is logged: debug, info, warn or error.").
@@ -113,7 +121,7 @@ func addWebFlags(cmd *kingpin.CmdClause, cfg *config) {
 		PlaceHolder("FILE").StringVar(&cfg.web.configFile)
 	cmd.Flag("web.external-url", "URL under which users reach this node; its path is the prefix of every endpoint.").
 		PlaceHolder("URL").StringVar(&cfg.web.externalURL)
-	cmd.Flag("web.enable-lifecycle", "Serve /-/flush and /debug/pprof on the public listener too, not only on the internal one.").
+	cmd.Flag("web.enable-lifecycle", "Serve /-/reload, /-/flush and /debug/pprof on the public listener too, not only on the internal one.").
 		BoolVar(&cfg.web.enableLifecycle)
 	cmd.Flag("internal.listen-address", "Address of the listener for the other members. Default 0.0.0.0:9095, or 127.0.0.1:9095 without --cluster.peer.").
 		PlaceHolder("ADDR").StringVar(&cfg.internal.listenAddress)

@@ -22,9 +22,10 @@ import (
 //	public    /api/v1/write, /push, /receive   remote write
 //	          /api/v1/...                      Prometheus' HTTP API
 //	          /api/v1/status/ring              members and slots
+//	          /api/v1/status/limits            limits of the tenant
 //	          /-/healthy /-/ready /metrics /
 //	internal  /internal/v1/...                 the other members, signed
-//	          /-/flush /debug/pprof            operators (public: --web.enable-lifecycle)
+//	          /-/reload /-/flush /debug/pprof  operators (public: --web.enable-lifecycle)
 func (s *server) mount() error {
 	public, err := s.publicMux()
 	if err != nil {
@@ -47,14 +48,17 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	mux := http.NewServeMux()
 	write := ingest.NewHandler(ingest.HandlerConfig{
 		Writer:    s.distributor,
-		Tenant:    tenantOf,
+		Tenant:    s.requestTenant,
 		MaxFuture: maxFutureCoordinator,
+		LimitsOf:  s.tenantLimits,
+		Admit:     s.memory.AdmitWrite,
 		Cache:     s.series,
 	}, s.logger.With("component", "write"), s.reg)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
 		mux.Handle(path, write)
 	}
 	mux.Handle("/api/v1/status/ring", ring.StatusHandler(s.members.View))
+	mux.HandleFunc("GET /api/v1/status/limits", s.limitsStatus)
 	mux.Handle("/api/v1/", s.newAPI())
 	s.mountStatus(mux)
 	if s.cfg.web.enableLifecycle {
@@ -67,6 +71,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		RoutePrefix: s.cfg.prefix() + "/",
 		Links: []web.LandingLinks{
 			{Address: s.cfg.prefix() + "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
+			{Address: s.cfg.prefix() + "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
 			{Address: s.cfg.prefix() + "/api/v1/status/flags", Text: "Flags"},
 			{Address: s.cfg.prefix() + "/api/v1/status/tsdb", Text: "TSDB status"},
 			{Address: "/metrics", Text: "Metrics"},
@@ -86,6 +91,7 @@ func (s *server) internalMux() *http.ServeMux {
 	mux.Handle("/internal/v1/write", s.auth.Middleware(ingest.NewInternalHandler(ingest.InternalHandlerConfig{
 		Local:  s.local,
 		Tenant: tenantOf,
+		Admit:  s.memory.AdmitWrite,
 		Cache:  s.series,
 	}, s.logger.With("component", "internal_write"), s.reg)))
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
@@ -112,6 +118,7 @@ func (s *server) mountStatus(mux *http.ServeMux) {
 }
 
 func (s *server) mountLifecycle(mux *http.ServeMux) {
+	mux.HandleFunc("POST /-/reload", s.reload)
 	mux.HandleFunc("POST /-/flush", s.flush)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os/signal"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,8 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
 
+	"github.com/penstock-io/penstock/cmd/penstock/internal/limits"
+	"github.com/penstock-io/penstock/cmd/penstock/internal/memory"
 	"github.com/penstock-io/penstock/ingest"
 	"github.com/penstock-io/penstock/ingest/hint"
 	"github.com/penstock-io/penstock/querier"
@@ -61,6 +64,8 @@ type server struct {
 	logger *slog.Logger
 	reg    *prometheus.Registry
 
+	limits      *limits.Runtime
+	memory      *memory.Guard
 	identity    ring.Identity
 	clusterKey  []byte
 	auth        *ring.Auth
@@ -103,6 +108,9 @@ func runNode(ctx context.Context, cfg *config) error {
 		return err
 	}
 	logger := promslog.New(&cfg.log)
+	hangups := notifyHangups() // Before anything that takes time: its default is to end the process.
+	defer signal.Stop(hangups)
+	memory.SetLimit(logger)
 	s, err := newServer(cfg, logger)
 	if err != nil {
 		return err
@@ -110,6 +118,7 @@ func runNode(ctx context.Context, cfg *config) error {
 	if err := s.start(ctx); err != nil {
 		return errors.Join(err, s.stop())
 	}
+	s.background("reload", s.reloadOn(hangups))
 	select {
 	case <-ctx.Done():
 		logger.Info("stopping", "reason", "signal")
@@ -140,6 +149,7 @@ func newServer(cfg *config, logger *slog.Logger) (_ *server, err error) {
 		}
 	}()
 	for _, wire := range []func() error{
+		s.openLimits,
 		s.openStorage,
 		s.openBucket,
 		s.bind,
@@ -175,6 +185,8 @@ func (s *server) openStorage() error {
 		ZeroAtStart:      cfg.ingest.zeroInjection,
 		Member:           s.identity.Name,
 		Held:             s.heldFunc(),
+		Limits:           s.storeLimits,
+		AdmitSeries:      s.memory.AdmitSeries,
 	}, s.logger.With("component", "tsdb"), s.reg)
 	if err != nil {
 		return err
@@ -201,6 +213,7 @@ func (s *server) start(ctx context.Context) error {
 	if s.blocks != nil {
 		s.background("block index", s.blocks.Run)
 	}
+	s.background("memory guard", s.memory.Run)
 	s.background("metadata", s.metadata.Run)
 	s.background("series cache", s.series.Run)
 	s.background("replay", s.replay)

@@ -16,6 +16,11 @@ const defaultTenant = "default-tenant"
 // A tenant is a directory name, a label value and part of URLs.
 var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+// namesTenant tells whether r says whose it is.
+func namesTenant(r *http.Request) bool {
+	return r.Header.Get("X-Scope-OrgID") != "" || r.Header.Get("THANOS-TENANT") != ""
+}
+
 // tenantOf returns the tenant that r names in Mimir's or in Thanos' header.
 func tenantOf(r *http.Request) (string, error) {
 	mimir, thanos := r.Header.Get("X-Scope-OrgID"), r.Header.Get("THANOS-TENANT")

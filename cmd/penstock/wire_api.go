@@ -31,7 +31,7 @@ func (s *server) newAPI() http.Handler {
 		// completeness counts it as missing; one that stops answers until its
 		// listener closes, because load balancers take a while to turn away.
 		Ready:  func() bool { return true },
-		Params: queryContext,
+		Params: s.queryContext,
 
 		Metadata:   s.metricMetadata,
 		TSDBStats:  s.tsdbStats,
@@ -69,11 +69,12 @@ func (s *server) tsdbStats(ctx context.Context, limit int) (api.TSDBStats, error
 }
 
 func (s *server) runtimeInfo(start time.Time) v1.RuntimeInfo {
+	reload := s.limits.State()
 	info := v1.RuntimeInfo{
 		StartTime:           start,
 		ServerTime:          time.Now(),
-		ReloadConfigSuccess: true,
-		LastConfigTime:      start,
+		ReloadConfigSuccess: reload.OK,
+		LastConfigTime:      reload.Since,
 		GoroutineCount:      runtime.NumGoroutine(),
 		GOMAXPROCS:          runtime.GOMAXPROCS(0),
 		GOGC:                os.Getenv("GOGC"),

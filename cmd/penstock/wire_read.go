@@ -58,9 +58,9 @@ func (s *server) newEngine() *promql.Engine {
 // queryContext puts what a query request says beside its PromQL into the
 // context that the read path reads: the tenant, and Thanos' parameters dedup,
 // partial_response and replicaLabels[].
-func queryContext(r *http.Request) (context.Context, error) {
+func (s *server) queryContext(r *http.Request) (context.Context, error) {
 	ctx := r.Context()
-	tenant, err := tenantOf(r)
+	tenant, err := s.requestTenant(r)
 	if err != nil {
 		return nil, err
 	}
