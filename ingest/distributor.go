@@ -146,7 +146,7 @@ func (d *Distributor) Write(ctx context.Context, b *Batch) Outcome {
 
 	o := t.outcome()
 	if o.Unavailable == 0 {
-		d.storeHints(b, p, t, states.members, pl, late)
+		o.Hinted = d.storeHints(b, p, t, states.members, pl, late)
 	}
 	return o
 }

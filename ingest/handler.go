@@ -40,6 +40,8 @@ type HandlerConfig struct {
 	// MaxFuture and MaxPast are how far from now a timestamp may be. Zero means
 	// DefaultMaxFuture and DefaultMaxPast.
 	MaxFuture, MaxPast time.Duration
+	// Ledger books what each sender delivers; nil is none.
+	Ledger *Ledger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -120,7 +122,7 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 		return proto, answer{status: http.StatusBadRequest, text: err.Error()}
 	}
 	if unsupported != nil {
-		return proto, answerError(unsupported)
+		return proto, h.refuse(r, tenant, nil, unsupported)
 	}
 	limits := h.cfg.LimitsOf(tenant)
 	room := admission{node: &h.inflight, load: h.tenants.get(tenant, h.cfg.Now()), limits: limits, tenant: tenant}
@@ -133,7 +135,7 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 			h.logger.Error("refused a request that this version cannot read", defect.logArgs()...)
 		}
 		h.limited.request(tenant, err)
-		return proto, answerError(err)
+		return proto, h.refuse(r, tenant, b, err)
 	}
 
 	o := h.cfg.Writer.Write(r.Context(), b)
@@ -143,7 +145,16 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 	h.metrics.count(b, o)
 	h.limited.series(tenant, b.refused)
 	h.limited.series(tenant, o.Rejected)
+	h.cfg.Ledger.record(r, b, o)
 	return proto, answerOutcome(b, o)
+}
+
+// refuse answers a request of which no owner was asked for anything; b is what was
+// read of it, or nil.
+func (h *handler) refuse(r *http.Request, tenant string, b *Batch, err error) answer {
+	a := answerError(err)
+	h.cfg.Ledger.refuse(r, tenant, b, a.status)
+	return a
 }
 
 // accept fills the batch from a request that the node has room for and its tenant may

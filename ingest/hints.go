@@ -53,8 +53,8 @@ func readHint(payload []byte) (tenant string, body []byte, err error) {
 // needed. The same goes for series that are refused.
 //
 // A hint that cannot be stored is counted and the answer still goes: the quorum has
-// the series.
-func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberState, pl *payloads, late *lateAnswers) {
+// the series. It returns how many samples the hints have together.
+func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberState, pl *payloads, late *lateAnswers) (samples int) {
 	for n := range p.shares {
 		sh := &p.shares[n]
 		part := t.missedPart(sh)
@@ -71,5 +71,9 @@ func (d *Distributor) storeHints(b *Batch, p plan, t *tally, members []memberSta
 		}
 		d.metrics.hintsStored.Inc()
 		late.hinted(n, hintKeyOf(name, payload))
+		for _, i := range part {
+			samples += b.counts(&b.series[i]).stored()
+		}
 	}
+	return samples
 }

@@ -155,6 +155,9 @@ type Outcome struct {
 	Rejected []Rejection
 	// Unavailable is the number of series that did not get a quorum; a retry may do.
 	Unavailable int
+	// Hinted counts the samples and histograms that were kept for an owner which missed
+	// them, once for each such owner.
+	Hinted int
 	// Cause says why, without naming members or addresses.
 	Cause string
 }
