@@ -45,7 +45,7 @@ func (c *config) finish() error {
 			c.cluster.replicationFactor = 3
 		}
 	}
-	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery} {
+	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkSenders} {
 		if err := check(); err != nil {
 			return err
 		}

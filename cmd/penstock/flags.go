@@ -25,6 +25,7 @@ type config struct {
 	objstore objstoreConfig
 	query    queryConfig
 	limits   limitsConfig
+	senders  sendersConfig
 	log      promslog.Config
 
 	// flags holds every flag as text, for /api/v1/status/flags.
@@ -87,6 +88,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	addStorageFlags(cmd, cfg)
 	addIngestFlags(cmd, cfg)
 	addClusterFlags(cmd, &cfg.cluster)
+	addSenderFlags(cmd, &cfg.senders)
 
 	cmd.Flag("objstore.config-file", "File with the object storage configuration in Thanos' objstore YAML. Without it a lone node keeps blocks in a directory below --storage.path and a cluster keeps none.").
 		PlaceHolder("FILE").StringVar(&cfg.objstore.configFile)

@@ -23,6 +23,7 @@ import (
 //	          /api/v1/...                      Prometheus' HTTP API
 //	          /api/v1/status/ring              members and slots
 //	          /api/v1/status/limits            limits of the tenant
+//	          /api/v1/status/senders           what each sender delivered
 //	          /-/healthy /-/ready /metrics /
 //	internal  /internal/v1/...                 the other members, signed
 //	          /-/reload /-/flush /debug/pprof  operators (public: --web.enable-lifecycle)
@@ -53,12 +54,14 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		LimitsOf:  s.tenantLimits,
 		Admit:     s.memory.AdmitWrite,
 		Cache:     s.series,
+		Ledger:    s.ledger,
 	}, s.logger.With("component", "write"), s.reg)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
 		mux.Handle(path, write)
 	}
 	mux.Handle("/api/v1/status/ring", ring.StatusHandler(s.members.View))
 	mux.HandleFunc("GET /api/v1/status/limits", s.limitsStatus)
+	mux.Handle("/api/v1/status/senders", s.ledger.StatusHandler())
 	mux.Handle("/api/v1/", s.newAPI())
 	s.mountStatus(mux)
 	if s.cfg.web.enableLifecycle {
@@ -72,6 +75,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Links: []web.LandingLinks{
 			{Address: s.cfg.prefix() + "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
 			{Address: s.cfg.prefix() + "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
+			{Address: s.cfg.prefix() + "/api/v1/status/senders?cluster=true", Text: "Senders", Description: "what each sender delivered and what became of it"},
 			{Address: s.cfg.prefix() + "/api/v1/status/flags", Text: "Flags"},
 			{Address: s.cfg.prefix() + "/api/v1/status/tsdb", Text: "TSDB status"},
 			{Address: "/metrics", Text: "Metrics"},
@@ -94,6 +98,8 @@ func (s *server) internalMux() *http.ServeMux {
 		Admit:  s.memory.AdmitWrite,
 		Cache:  s.series,
 	}, s.logger.With("component", "internal_write"), s.reg)))
+	mux.Handle(ingest.PathInternalSenders, s.auth.Middleware(s.ledger.InternalStatusHandler()))
+	mux.Handle(ingest.PathInternalAcked, s.auth.Middleware(s.ledger.InternalAckedHandler()))
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
 		Local:  s.store,
 		Tenant: tenantOf,

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"text/tabwriter"
@@ -55,28 +56,37 @@ func addRing(app *kingpin.Application) (string, func(context.Context, io.Writer)
 
 // fetchRing asks the member at base for its view of the ring.
 func fetchRing(ctx context.Context, base string) (*ringStatus, error) {
+	var answer struct {
+		Data ringStatus `json:"data"`
+	}
+	if err := askMember(ctx, base, "/api/v1/status/ring", nil, &answer); err != nil {
+		return nil, err
+	}
+	return &answer.Data, nil
+}
+
+// askMember gets a status page of the member at base and decodes it into answer.
+func askMember(ctx context.Context, base, path string, header http.Header, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/api/v1/status/ring", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+path, nil)
 	if err != nil {
-		return nil, fmt.Errorf("--url=%q: %w", base, err)
+		return fmt.Errorf("--url=%q: %w", base, err)
 	}
+	maps.Copy(req.Header, header)
 	resp, err := (&http.Client{}).Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the member: %w; is it running, and is --url its public address?", err)
+		return fmt.Errorf("ask the member: %w; is it running, and is --url its public address?", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-		return nil, fmt.Errorf("%s answered %s: %s", base, resp.Status, strings.TrimSpace(string(body)))
+		return fmt.Errorf("%s answered %s: %s", base, resp.Status, strings.TrimSpace(string(body)))
 	}
-	var answer struct {
-		Data ringStatus `json:"data"`
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("%s did not answer as a penstock member: %w", base, err)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("%s did not answer as a penstock member: %w", base, err)
-	}
-	return &answer.Data, nil
+	return nil
 }
 
 func printRing(out io.Writer, s *ringStatus) error {

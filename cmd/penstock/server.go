@@ -79,6 +79,7 @@ type server struct {
 	hints       *hint.Log
 	metadata    *ingest.MetadataStore
 	series      *ingest.SeriesCache
+	ledger      *ingest.Ledger
 	local       *ingest.Local
 	distributor *ingest.Distributor
 	querier     *querier.Querier
@@ -216,6 +217,7 @@ func (s *server) start(ctx context.Context) error {
 	s.background("memory guard", s.memory.Run)
 	s.background("metadata", s.metadata.Run)
 	s.background("series cache", s.series.Run)
+	s.background("senders", s.ledger.Run)
 	s.background("replay", s.replay)
 	s.background("hint replay", s.distributor.Run)
 	s.onStop("announce leaving", s.announceLeaving)
