@@ -160,3 +160,25 @@ func TestCacheConcurrently(t *testing.T) {
 	}
 	g.Wait()
 }
+
+// BenchmarkLookUp asks for batches of 2,000 series of many.
+func BenchmarkLookUp(b *testing.B) {
+	for _, n := range []int{100_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c := NewSeriesCache(CacheConfig{}, nil)
+			tenant := c.tenant("a")
+			series := make([]Series, n)
+			for i := range series {
+				series[i].hash = c.hash(fmt.Append(nil, i))
+				tenant.put(series[i].hash, 1, true)
+			}
+			var order shardOrder
+			at := 0
+			for b.Loop() {
+				tenant.lookUp(series[at:at+benchSeries], &order, true)
+				at = (at + benchSeries) % n
+			}
+			perSample(b)
+		})
+	}
+}
