@@ -27,9 +27,11 @@ import (
 // with 11 labels and about 240 label bytes each.
 const benchSeries = 2000
 
-func benchRequest(ts int64) *prompb.WriteRequest {
+func benchRequest(ts int64) *prompb.WriteRequest { return benchRequestOf(ts, benchSeries) }
+
+func benchRequestOf(ts int64, series int) *prompb.WriteRequest {
 	req := &prompb.WriteRequest{}
-	for i := range benchSeries {
+	for i := range series {
 		pairs := []string{"__name__", "http_request_duration_seconds_bucket"}
 		for l := range 10 {
 			pairs = append(pairs, fmt.Sprintf("label_%02d", l), fmt.Sprintf("value-%d-%s", i*7919%(100*(l+1)), strings.Repeat("x", 4)))
@@ -54,10 +56,12 @@ type benchLoad struct {
 	body        []byte
 }
 
-func newBenchLoad(t testing.TB, v2 bool) *benchLoad {
+func newBenchLoad(t testing.TB, v2 bool) *benchLoad { return newBenchLoadOf(t, v2, benchSeries) }
+
+func newBenchLoadOf(t testing.TB, v2 bool, series int) *benchLoad {
 	t.Helper()
 	l := &benchLoad{contentType: typeV1, now: time.Now().Add(-time.Hour).UnixMilli()}
-	req := benchRequest(l.now)
+	req := benchRequestOf(l.now, series)
 	l.body = encodeV1(t, req)
 	if v2 {
 		l.contentType, l.body = typeV2, encodeV2(t, toV2(req.Timeseries))
@@ -71,7 +75,7 @@ func newBenchLoad(t testing.TB, v2 bool) *benchLoad {
 			l.times = append(l.times, i)
 		}
 	}
-	require.Len(t, l.times, benchSeries)
+	require.Len(t, l.times, series)
 	return l
 }
 
