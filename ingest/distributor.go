@@ -92,7 +92,7 @@ type Distributor struct {
 	local   localOwner
 	peers   peerSet
 	states  atomic.Pointer[viewStates]
-	batches batchPool      // for hints to this member itself
+	batches batchPool      // for hints to this member itself, and for joined writes
 	running sync.WaitGroup // owners that are still writing, metadata on its way
 	late    deliveredHints
 	logger  *slog.Logger
@@ -106,7 +106,7 @@ func NewDistributor(cfg DistributorConfig, logger *slog.Logger, reg prometheus.R
 	d := &Distributor{cfg: cfg, logger: logger, batches: batchPool{limits: Limits{}.withDefaults().between()}}
 	d.metrics = newDistributorMetrics(reg, d)
 	d.local = localOwner{writer: cfg.Local, inflight: gate{limit: cfg.MaxInflightBytes}, metrics: d.metrics, logger: logger}
-	d.peers = peerSet{cfg: &d.cfg, logger: logger, metrics: d.metrics, byName: map[string]*peer{}}
+	d.peers = peerSet{cfg: &d.cfg, batches: &d.batches, logger: logger, metrics: d.metrics, byName: map[string]*peer{}}
 	return d
 }
 
@@ -189,9 +189,14 @@ func (d *Distributor) start(ctx context.Context, b *Batch, p plan, members []mem
 			answer(n, Reply{All: down, Reason: ReasonDown, Detail: "an owner is down"})
 		default:
 			peer := d.peers.get(m.Member)
+			if j, part := peer.joins.enter(b, sh.part); j != nil {
+				d.background(b, func() { answer(n, peer.writeJoined(ctx, j, part)) })
+				continue
+			}
 			// Peers need the bytes, so they are made before anyone starts.
 			body := pl.of(sh.part)
 			d.background(b, func() {
+				defer peer.joins.leave()
 				answer(n, peer.write(ctx, b, body, sh.part))
 			})
 		}

@@ -72,11 +72,17 @@ func (b *Batch) appendSeries(dst []byte, s *Series) []byte {
 // appendRequest appends the 1.0 request that consists of the given series. Not safe
 // for concurrent use.
 func (b *Batch) appendRequest(dst []byte, series []uint32) []byte {
+	return b.appendRequestUsing(dst, series, &b.scratch)
+}
+
+// appendRequestUsing is appendRequest with a scratch buffer of the caller's, and may be
+// called by several owners at the same time.
+func (b *Batch) appendRequestUsing(dst []byte, series []uint32, scratch *[]byte) []byte {
 	for _, i := range series {
 		raw := b.rawOf(&b.series[i])
 		if raw == nil {
-			b.scratch = b.appendSeries(b.scratch[:0], &b.series[i])
-			raw = b.scratch
+			*scratch = b.appendSeries((*scratch)[:0], &b.series[i])
+			raw = *scratch
 		}
 		dst = appendEntry(dst, fieldV1Series, raw)
 	}

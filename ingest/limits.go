@@ -90,6 +90,10 @@ func (l Limits) withDefaults() Limits {
 // has applied the limits of the tenant, and two members whose settings differ for a
 // moment must not give different verdicts.
 func (l Limits) between() Limits {
+	// What is joined on the way is larger than what any sender may send.
+	l.ExpandedBytes = max(l.ExpandedBytes, 2*joinBytesMax)
+	l.SeriesPerRequest = max(l.SeriesPerRequest, DefaultSeriesPerRequest)
+	l.ItemsPerRequest = max(l.ItemsPerRequest, DefaultItemsPerRequest)
 	l.BodyBytes, l.DecodedBytes = l.ExpandedBytes, l.ExpandedBytes
 	l.SeriesPerRequest, l.ItemsPerRequest = CeilingSeriesPerRequest, CeilingItemsPerRequest
 	l.ExemplarsPerRequest = math.MaxInt

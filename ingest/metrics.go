@@ -156,6 +156,7 @@ type distributorMetrics struct {
 	hintsDamaged    prometheus.Counter
 	hintsLate       prometheus.Counter
 	peerSentBytes   prometheus.Counter
+	peerJoined      prometheus.Counter
 }
 
 func newDistributorMetrics(reg prometheus.Registerer, d *Distributor) *distributorMetrics {
@@ -182,6 +183,7 @@ func newDistributorMetrics(reg prometheus.Registerer, d *Distributor) *distribut
 		hintsReplayed:   counter("penstock_ingest_hints_replayed_total", "Hints delivered to their owners."),
 		hintsRefused:    counter("penstock_ingest_hints_refused_series_total", "Series of replayed hints that their owner refused."),
 		hintsLate:       counter("penstock_ingest_hints_needless_total", "Hints that were not sent because their owner took the write after all, too late for the answer."),
+		peerJoined:      counter("penstock_ingest_peer_joined_writes_total", "Small writes to other members that were sent in one request with others, or waited for that."),
 		peerSentBytes:   counter("penstock_ingest_peer_sent_bytes_total", "Bytes of the bodies of writes to other members, those of hints included."),
 		hintsDamaged:    counter("penstock_ingest_hints_damaged_total", "Hints dropped because they could not be read."),
 	}

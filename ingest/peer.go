@@ -35,6 +35,8 @@ type peer struct {
 	name, url string
 	cfg       *DistributorConfig
 	inflight  gate
+	joins     joinQueue
+	batches   *batchPool // for joined writes
 	circuit   circuit
 	logger    *slog.Logger
 	metrics   *distributorMetrics
@@ -43,13 +45,7 @@ type peer struct {
 // write sends a request with the series of b at the given positions, which load
 // holds. It keeps b until nothing reads load any more.
 func (p *peer) write(ctx context.Context, b *Batch, load payload, part []uint32) Reply {
-	if !p.inflight.enter(len(load.body)) {
-		p.metrics.peerRequests.WithLabelValues(peerOverloaded).Inc()
-		return unavailable(ReasonOverloaded, "too many bytes under way to an owner")
-	}
-	defer p.inflight.leave(len(load.body))
-
-	reply, err := p.push(ctx, b.Tenant, &heldBody{batch: b, payload: load})
+	reply, err := p.send(ctx, b, load)
 	if err == nil {
 		err = reply.checkAgainst(b, part)
 	}
@@ -60,9 +56,22 @@ func (p *peer) write(ctx context.Context, b *Batch, load payload, part []uint32)
 	return reply
 }
 
+// send sends load, which is in the memory of b, if it fits what may be under way.
+func (p *peer) send(ctx context.Context, b *Batch, load payload) (Reply, error) {
+	if !p.inflight.enter(len(load.body)) {
+		return Reply{}, errOverloaded
+	}
+	defer p.inflight.leave(len(load.body))
+	return p.push(ctx, b.Tenant, &heldBody{batch: b, payload: load})
+}
+
 // failed makes a verdict of an error. When the circuit is open a retry will find the
 // same, which decide has to know.
 func (p *peer) failed(err error) Reply {
+	if errors.Is(err, errOverloaded) {
+		p.metrics.peerRequests.WithLabelValues(peerOverloaded).Inc()
+		return unavailable(ReasonOverloaded, "too many bytes under way to an owner")
+	}
 	var refused *peerError
 	result, detail := peerFailed, "an owner did not answer"
 	if errors.As(err, &refused) {
@@ -79,7 +88,10 @@ func (p *peer) failed(err error) Reply {
 	return Reply{All: verdict, Reason: ReasonTransport, Detail: detail}
 }
 
-var errCircuitOpen = errors.New("circuit is open")
+var (
+	errCircuitOpen = errors.New("circuit is open")
+	errOverloaded  = errors.New("too many bytes under way")
+)
 
 // peerError is an answer of a peer that is not a reply.
 type peerError struct {
@@ -201,6 +213,7 @@ func (o ownBody) open() io.ReadCloser { return io.NopCloser(bytes.NewReader(o)) 
 // peerSet has the peers by name. Safe for concurrent use.
 type peerSet struct {
 	cfg     *DistributorConfig
+	batches *batchPool
 	logger  *slog.Logger
 	metrics *distributorMetrics
 	mu      sync.RWMutex
@@ -221,7 +234,10 @@ func (s *peerSet) get(m ring.Member) *peer {
 	if p := s.byName[m.Name]; p != nil && p.url == url {
 		return p
 	}
-	p = &peer{name: m.Name, url: url, cfg: s.cfg, logger: s.logger, metrics: s.metrics, inflight: gate{limit: s.cfg.MaxInflightBytes}}
+	p = &peer{
+		name: m.Name, url: url, cfg: s.cfg, logger: s.logger, metrics: s.metrics,
+		inflight: gate{limit: s.cfg.MaxInflightBytes}, batches: s.batches,
+	}
 	s.byName[m.Name] = p
 	return p
 }

@@ -124,6 +124,11 @@ func (p *payloads) v1(part []uint32) []byte {
 // safe for concurrent use.
 func (b *Batch) compress(part []uint32) []byte {
 	b.concat = b.appendRequest(b.concat[:0], part)
+	return b.compressConcat()
+}
+
+// compressConcat compresses b.concat. The bytes live as long as the batch.
+func (b *Batch) compressConcat() []byte {
 	return b.owned(func(buf []byte) []byte {
 		// Encode uses the capacity of buf when it is enough.
 		return snappy.Encode(buf[:cap(buf)], b.concat)
