@@ -10,6 +10,8 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -38,6 +40,8 @@ type testStore struct {
 	opts       *tsdb.Options
 	generation uint64
 	mu         sync.RWMutex
+	// other has the stores of tenants that have one of their own.
+	other map[string]*testStore
 }
 
 func openStore(t testing.TB, change ...func(*tsdb.Options)) *testStore {
@@ -73,7 +77,34 @@ func (s *testStore) reopen(t testing.TB) {
 	s.open(t)
 }
 
-func (s *testStore) AppenderV2(ctx context.Context, _ string) (storage.AppenderV2, error) {
+// renew opens the TSDB anew with all it has in blocks and nothing in its logs, so that
+// it gives the references of the last open to other series.
+func (s *testStore) renew(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if head := s.db.Head(); head.NumSeries() > 0 {
+		require.NoError(t, s.db.CompactHead(tsdb.NewRangeHeadWithIsolationDisabled(head, head.MinTime(), head.MaxTime())))
+		require.NoError(t, s.db.CompactOOOHead(t.Context()))
+	}
+	require.NoError(t, s.db.Close())
+	for _, dir := range []string{"wal", "wbl", "chunks_head"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(s.dir, dir)))
+	}
+	s.open(t)
+}
+
+// withDB keeps the TSDB open while f uses it.
+func (s *testStore) withDB(f func(*tsdb.DB)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f(s.db)
+}
+
+func (s *testStore) AppenderV2(ctx context.Context, tenant string) (storage.AppenderV2, error) {
+	if other := s.other[tenant]; other != nil {
+		return other.AppenderV2(ctx, tenant)
+	}
 	s.mu.RLock()
 	return &testAppender{s.db.AppenderV2(ctx), s}, nil
 }
