@@ -20,8 +20,9 @@ const requestTimeout = 30 * time.Second
 
 // API is the HTTP API of a Prometheus server, a Penstock node or a load balancer in front of nodes.
 type API struct {
-	Name string
-	URL  string
+	Name   string
+	URL    string
+	Tenant string // empty: the default tenant
 }
 
 // Response is the answer to one call in the form that Prometheus gives it.
@@ -90,6 +91,9 @@ func (a API) do(method, path string, header http.Header, body []byte) (Response,
 	}
 	for name, values := range header {
 		req.Header[name] = values
+	}
+	if a.Tenant != "" {
+		req.Header.Set("X-Scope-OrgID", a.Tenant)
 	}
 	resp, err := httpClient(requestTimeout).Do(req)
 	if err != nil {

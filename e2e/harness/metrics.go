@@ -52,6 +52,19 @@ func (m Metrics) Total(name string) float64 {
 	return sum
 }
 
+// Labelled is Total of the series with a label value.
+func (m Metrics) Labelled(name, label, value string) float64 {
+	var sum float64
+	for _, metric := range m[name].GetMetric() {
+		for _, pair := range metric.GetLabel() {
+			if pair.GetName() == label && pair.GetValue() == value {
+				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
 // Sum scrapes and adds up all series of one metric.
 func (a API) Sum(name string) (float64, error) {
 	m, err := a.Metrics()

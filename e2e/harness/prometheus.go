@@ -31,6 +31,7 @@ type PrometheusConfig struct {
 	Addr    string // where it listens
 	PushTo  string // host:port of the load balancer
 	Jobs    []ScrapeJob
+	Headers map[string]string // that it sends with every write
 }
 
 // Prometheus is a real Prometheus server.
@@ -88,6 +89,9 @@ func prometheusFile(cfg PrometheusConfig) (string, error) {
 	}
 	write := file.RemoteWrite[0]
 	write["url"] = "http://" + cfg.PushTo + "/api/v1/write"
+	if len(cfg.Headers) > 0 {
+		write["headers"] = cfg.Headers
+	}
 	for section, setting := range map[string]struct{ key, value string }{
 		"queue_config":    {"batch_send_deadline", "500ms"},
 		"metadata_config": {"send_interval", "2s"},
@@ -113,15 +117,13 @@ func (j ScrapeJob) config() map[string]any {
 	return out
 }
 
-// Lost is nil while the server has given up no sample and no histogram. Retries are no loss. Exemplars are not counted:
-// a batch that is repeated after an outage finds newer ones in the memory of the node that had taken it, which then says
-// that it has not written the old ones again.
+// Lost is nil while the server has given up nothing that it had to send. Retries are no loss.
 func (p *Prometheus) Lost() error {
 	m, err := p.Metrics()
 	if err != nil {
 		return err
 	}
-	for _, kind := range []string{"samples", "histograms"} {
+	for _, kind := range []string{"samples", "histograms", "exemplars"} {
 		failed, err := m.Sum("prometheus_remote_storage_" + kind + "_failed_total")
 		if err != nil {
 			return err
@@ -133,6 +135,24 @@ func (p *Prometheus) Lost() error {
 		}
 	}
 	return nil
+}
+
+// Retried is how many samples, histograms, exemplars and entries of metadata the server has sent again.
+func (p *Prometheus) Retried() float64 {
+	p.t.Helper()
+	m, err := p.Metrics()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var n float64
+	for _, kind := range []string{"samples", "histograms", "exemplars", "metadata"} {
+		retried, err := m.Sum("prometheus_remote_storage_" + kind + "_retried_total")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		n += retried
+	}
+	return n
 }
 
 // Delivered is nil when nothing is waiting to be sent.

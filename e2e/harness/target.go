@@ -62,6 +62,23 @@ func StartTarget(t testing.TB, seed uint64) *Target {
 	return target
 }
 
+// StartTextTarget serves one text to every scraper until the test ends, and returns its address.
+func StartTextTarget(t testing.TB, text string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen for a target: %v", err)
+	}
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(
+		func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+			fmt.Fprint(w, text)
+		})}
+	go func() { _ = server.Serve(ln) }() // ends with Close
+	t.Cleanup(func() { _ = server.Close() })
+	return ln.Addr().String()
+}
+
 func newTarget(seed uint64) *Target {
 	return &Target{
 		rng: rand.New(rand.NewPCG(seed, 0)),
