@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -120,13 +121,19 @@ func waitMembers(t *testing.T, nodes []*testNode, want int) {
 	}, eventually, 20*time.Millisecond)
 }
 
-// freePorts returns n loopback addresses that were free for TCP a moment ago.
+// freePorts returns n loopback addresses that were free for TCP a moment ago. They
+// are below the ports that the system gives out by itself, so that no other test
+// running at the same time gets one of them for its port 0.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
+	const from, to = 20_000, 30_000
 	var addrs []string
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+	for tries := 0; len(addrs) < n; tries++ {
+		require.Less(t, tries, 100, "no free ports")
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(to-from)))
+		if err != nil {
+			continue
+		}
 		addrs = append(addrs, ln.Addr().String())
 		defer ln.Close()
 	}
