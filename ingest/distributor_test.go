@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/prompb"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 )
 
@@ -215,6 +216,9 @@ func TestOverloadedPeer(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, c.send("x").Code)
 	require.Equal(t, http.StatusNoContent, c.send("y").Code)
 	require.Equal(t, []string{"x", "y"}, c.hints.series(t, "m1"))
+	// The second waits a moment to be joined with others before it finds no room.
+	refused := c.dist.metrics.peerRequests.WithLabelValues(peerOverloaded)
+	require.Eventually(t, func() bool { return testutil.ToFloat64(refused) == 1 }, 10*time.Second, time.Millisecond)
 	release()
 	c.dist.Close()
 	require.Equal(t, int64(1), c.owners[1].calls.Load(), "the second was not sent")

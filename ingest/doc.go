@@ -1,9 +1,9 @@
 // Copyright The Penstock Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ingest is the write path: it takes Prometheus remote write from the
-// network, decides which members own each series, gives every owner its copy
-// and answers the sender what became of it.
+// Package ingest is the write path: it takes Prometheus remote write, and OTLP
+// metrics (see NewHandlers), from the network, decides which members own each
+// series, gives every owner its copy and answers the sender what became of it.
 //
 //	POST /api/v1/write                             POST /internal/v1/write
 //	       |                                                |

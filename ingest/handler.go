@@ -88,6 +88,10 @@ type handler struct {
 
 // NewHandler returns the public write handler: remote write 1.0 and 2.0.
 func NewHandler(cfg HandlerConfig, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
+	return newHandler(cfg, logger, reg)
+}
+
+func newHandler(cfg HandlerConfig, logger *slog.Logger, reg prometheus.Registerer) *handler {
 	cfg = cfg.withDefaults()
 	return &handler{
 		cfg:      cfg,
@@ -124,10 +128,9 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 	if unsupported != nil {
 		return proto, h.refuse(r, tenant, nil, unsupported)
 	}
-	limits := h.cfg.LimitsOf(tenant)
-	room := admission{node: &h.inflight, load: h.tenants.get(tenant, h.cfg.Now()), limits: limits, tenant: tenant}
+	room := h.roomFor(tenant)
 	defer room.leave()
-	b := h.batches.getUnder(tenant, limits)
+	b := h.batches.getUnder(tenant, room.limits)
 	defer b.release()
 	if err := h.accept(b, r, proto, &room); err != nil {
 		if defect := (*defectError)(nil); errors.As(err, &defect) {
@@ -157,14 +160,27 @@ func (h *handler) refuse(r *http.Request, tenant string, b *Batch, err error) an
 	return a
 }
 
-// accept fills the batch from a request that the node has room for and its tenant may
-// send now.
-func (h *handler) accept(b *Batch, r *http.Request, proto protocol, room *admission) error {
+// roomFor returns the room of a request, of which nothing is taken up yet.
+func (h *handler) roomFor(tenant string) admission {
+	return admission{node: &h.inflight, load: h.tenants.get(tenant, h.cfg.Now()), limits: h.cfg.LimitsOf(tenant), tenant: tenant}
+}
+
+// admit tells whether a request may be looked at at all.
+func (h *handler) admit(room *admission) error {
 	if err := h.cfg.Admit(); err != nil {
 		return refuseRequest(http.StatusServiceUnavailable, "%s; try again", err)
 	}
 	if room.load == nil {
 		return refuseRequest(http.StatusServiceUnavailable, "too many tenants send to this node; try again")
+	}
+	return nil
+}
+
+// accept fills the batch from a request that the node has room for and its tenant may
+// send now.
+func (h *handler) accept(b *Batch, r *http.Request, proto protocol, room *admission) error {
+	if err := h.admit(room); err != nil {
+		return err
 	}
 	bounds := boundsAround(h.cfg.Now(), h.cfg.MaxPast, h.cfg.MaxFuture)
 	if err := b.receive(r, proto, bounds, room); err != nil {

@@ -34,7 +34,7 @@ func newHandlerMetrics(reg prometheus.Registerer) *handlerMetrics {
 	m := &handlerMetrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "penstock_ingest_requests_total",
-			Help: "Write requests, by remote write version and status of the answer.",
+			Help: "Write requests, by version of remote write, or otlp, and status of the answer.",
 		}, []string{"version", "code"}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:                        "penstock_ingest_request_duration_seconds",
@@ -75,13 +75,17 @@ func (m *handlerMetrics) count(b *Batch, o Outcome) {
 	m.unavailable.Add(float64(o.Unavailable))
 	for _, list := range [][]Rejection{b.refused, o.Rejected} {
 		for _, r := range list {
-			c, ok := m.refused[r.Reason]
-			if !ok {
-				c = m.refused[ReasonOther]
-			}
-			c.Inc()
+			m.refuse(r.Reason, 1)
 		}
 	}
+}
+
+func (m *handlerMetrics) refuse(reason Reason, series int) {
+	c, ok := m.refused[reason]
+	if !ok {
+		c = m.refused[ReasonOther]
+	}
+	c.Add(float64(series))
 }
 
 // itemCounters count items by kind.
@@ -246,4 +250,14 @@ func newCacheMetrics(reg prometheus.Registerer, c *SeriesCache) *cacheMetrics {
 			Help: "Series that were dropped from the cache because nobody wrote them any more.",
 		}),
 	}
+}
+
+// otlpMetrics are what the OTLP handler counts beside the others.
+type otlpMetrics struct{ warnings *prometheus.CounterVec }
+
+func newOTLPMetrics(reg prometheus.Registerer) *otlpMetrics {
+	return &otlpMetrics{warnings: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "penstock_ingest_otlp_translation_warnings_total",
+		Help: "What Prometheus' translation of OTLP warned about, by category; the data points are stored.",
+	}, []string{"category"})}
 }

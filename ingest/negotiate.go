@@ -17,15 +17,18 @@ const (
 	protoUnknown protocol = iota
 	protoV1
 	protoV2
+	protoOTLP
 )
 
-// String returns the version number, which is a metric label.
+// String returns the version of remote write, or otlp; it is a metric label.
 func (p protocol) String() string {
 	switch p {
 	case protoV1:
 		return "1.0"
 	case protoV2:
 		return "2.0"
+	case protoOTLP:
+		return "otlp"
 	default:
 		return "unknown"
 	}

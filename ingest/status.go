@@ -6,6 +6,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -91,21 +92,8 @@ func rejectedText(b *Batch, rejected []Rejection) string {
 		byReason[r.Reason]++
 	}
 	var sb strings.Builder
-	fmt.Fprintf(&sb, "%d of %d series refused in whole or part (%d samples, %d histograms, %d exemplars); the rest is stored.",
-		len(series), len(b.series), items.Samples, items.Histograms, items.Exemplars)
-	reasons := make([]Reason, 0, len(byReason))
-	for r := range byReason {
-		reasons = append(reasons, r)
-	}
-	slices.Sort(reasons)
-	for i, r := range reasons {
-		sep := ", "
-		if i == 0 {
-			sep = " "
-		}
-		fmt.Fprintf(&sb, "%s%s: %d", sep, r, byReason[r])
-	}
-	sb.WriteString(". Examples:")
+	fmt.Fprintf(&sb, "%d of %d series refused in whole or part (%d samples, %d histograms, %d exemplars); the rest is stored. %s. Examples:",
+		len(series), len(b.series), items.Samples, items.Histograms, items.Exemplars, reasonList(byReason))
 	for _, r := range rejected[:min(answerExamples, len(rejected))] {
 		detail := r.Detail
 		if detail == "" {
@@ -114,6 +102,15 @@ func rejectedText(b *Batch, rejected []Rejection) string {
 		fmt.Fprintf(&sb, "\n%s: %s", b.describe(r.Series), detail)
 	}
 	return sb.String()
+}
+
+// reasonList says how often there was which reason.
+func reasonList(counts map[Reason]int) string {
+	var list []string
+	for _, r := range slices.Sorted(maps.Keys(counts)) {
+		list = append(list, fmt.Sprintf("%s: %d", r, counts[r]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // describe names a series for a human, as far as it is known.
@@ -162,17 +159,7 @@ func writeAnswer(w http.ResponseWriter, proto protocol, a answer) {
 		h.Set(headerHistogramsWritten, strconv.Itoa(a.written.Histograms))
 		h.Set(headerExemplarsWritten, strconv.Itoa(a.written.Exemplars))
 	}
-	switch a.status {
-	case http.StatusMethodNotAllowed:
-		h.Set("Allow", http.MethodPost)
-	case http.StatusServiceUnavailable:
-		if a.retryAfter == 0 {
-			a.retryAfter = retryAfterMin + rand.IntN(retryAfterMax-retryAfterMin+1)
-		}
-	}
-	if a.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
-	}
+	setStatusHeaders(h, a.status, a.retryAfter)
 	if a.text == "" {
 		w.WriteHeader(a.status)
 		return
@@ -180,6 +167,26 @@ func writeAnswer(w http.ResponseWriter, proto protocol, a answer) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(a.status)
-	text := strings.ToValidUTF8(a.text[:min(len(a.text), answerBytesMax-1)], "")
-	_, _ = w.Write(append([]byte(text), '\n')) // The sender may be gone; nothing to do.
+	_, _ = w.Write([]byte(boundedText(a.text) + "\n")) // The sender may be gone; nothing to do.
+}
+
+// boundedText leaves room for the end of a line.
+func boundedText(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), answerBytesMax-1)], "")
+}
+
+// setStatusHeaders sets what belongs to a status. A retryAfter of 0 seconds leaves the
+// time to the status.
+func setStatusHeaders(h http.Header, status, retryAfter int) {
+	switch status {
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", http.MethodPost)
+	case http.StatusServiceUnavailable:
+		if retryAfter == 0 {
+			retryAfter = retryAfterMin + rand.IntN(retryAfterMax-retryAfterMin+1)
+		}
+	}
+	if retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
 }

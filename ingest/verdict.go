@@ -70,6 +70,9 @@ const (
 	// ReasonTenantLimit is a new tenant that the limit on tenants does not allow.
 	ReasonTenantLimit Reason = "tenant_limit"
 	ReasonMixed       Reason = "owners_disagree"
+	// Reasons of OTLP only, for which no series comes to be.
+	ReasonTemporality Reason = "unsupported_temporality"
+	ReasonTranslation Reason = "not_translatable"
 	// ReasonOther stands for a reason that this version does not know.
 	ReasonOther Reason = "other"
 )
@@ -91,7 +94,7 @@ func refusalReasons() []Reason {
 		ReasonLabelCount, ReasonLabelNameLength, ReasonLabelValueLength, ReasonNoSamples, ReasonMixedTypes,
 		ReasonFuture, ReasonPast, ReasonOutOfOrder, ReasonTooOld, ReasonOutOfBounds, ReasonDuplicate,
 		ReasonHistogram, ReasonHistogramDisabled, ReasonExemplar, ReasonExemplarDropped, ReasonInvalidSample,
-		ReasonExemplarCount, ReasonLimit, ReasonTenantLimit, ReasonMixed, ReasonOther,
+		ReasonExemplarCount, ReasonLimit, ReasonTenantLimit, ReasonMixed, ReasonTemporality, ReasonTranslation, ReasonOther,
 	}
 }
 

@@ -1,0 +1,189 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/storage/remote/otlptranslator/prometheusremotewrite"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+)
+
+// NewHandlers returns the public write handlers: that of NewHandler, and one for OTLP
+// metrics, which are translated as Prometheus translates them:
+//
+//	body -> gunzip -> survey -> decode -> sift -> Prometheus' converter
+//	                                                    |
+//	               otlpCollector, an appender: series in 1.0 form -> Batch -> Writer
+//
+// Survey bounds what the body makes the decoder hold, sift refuses the data points that
+// can never be stored, so that the converter, which gives up a metric at the first
+// error, does not meet them. The two handlers share limits, bytes in flight, memory
+// and counters.
+func NewHandlers(cfg HandlerConfig, translation promconfig.OTLPConfig, logger *slog.Logger, reg prometheus.Registerer) (remoteWrite, otlp http.Handler) {
+	h := newHandler(cfg, logger, reg)
+	return h, &otlpHandler{
+		handler:  h,
+		settings: otlpSettings(translation),
+		converters: sync.Pool{New: func() any {
+			return prometheusremotewrite.NewPrometheusConverter(nil)
+		}},
+		otlpMetrics: newOTLPMetrics(reg),
+	}
+}
+
+// otlpHandler takes OTLP metrics over HTTP.
+type otlpHandler struct {
+	*handler
+	settings    prometheusremotewrite.Settings
+	converters  sync.Pool // *prometheusremotewrite.PrometheusConverter
+	otlpMetrics *otlpMetrics
+}
+
+// ServeHTTP answers in the encoding of the request.
+func (h *otlpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := h.cfg.Now()
+	format, a := h.serve(r)
+	writeOTLPAnswer(w, format, a)
+	h.metrics.observe(protoOTLP, a.status, h.cfg.Now().Sub(start))
+	if a.status == http.StatusServiceUnavailable {
+		h.logger.Debug("OTLP write unavailable", "cause", a.text)
+	}
+}
+
+func (h *otlpHandler) serve(r *http.Request) (otlpFormat, otlpAnswer) {
+	if r.Method != http.MethodPost {
+		return otlpText, otlpAnswer{status: http.StatusMethodNotAllowed, text: "method not allowed; send POST"}
+	}
+	format, gzipped, typeErr := negotiateOTLP(r.Header)
+	tenant, err := h.cfg.Tenant(r)
+	if err != nil {
+		return format, otlpAnswer{status: http.StatusBadRequest, text: err.Error()}
+	}
+	if typeErr != nil {
+		return format, otlpAnswerError(typeErr)
+	}
+	room := h.roomFor(tenant)
+	defer room.leave()
+	md, err := h.acceptOTLP(r, &room, format, gzipped)
+	if err != nil {
+		h.limited.request(tenant, err)
+		return format, otlpAnswerError(err)
+	}
+	result := &otlpResult{points: md.DataPointCount()}
+	if err := h.writeOTLP(r.Context(), &room, md, result); err != nil {
+		return format, otlpAnswerError(err)
+	}
+	if result.unavailable != "" {
+		room.giveBack()
+	}
+	return format, result.answer()
+}
+
+// acceptOTLP reads a request that the node has room for and its tenant may send now.
+// What counts towards the tenant's rate is data points.
+func (h *otlpHandler) acceptOTLP(r *http.Request, room *admission, format otlpFormat, gzipped bool) (md pmetric.Metrics, err error) {
+	if err := h.admit(room); err != nil {
+		return md, err
+	}
+	if md, err = h.receiveOTLP(r, room, format, gzipped); err != nil {
+		return md, err
+	}
+	return md, room.pay(h.cfg.Now(), Counts{Samples: md.DataPointCount()})
+}
+
+// receiveOTLP reads and decodes a request, taking up room for it.
+func (h *otlpHandler) receiveOTLP(r *http.Request, room *admission, format otlpFormat, gzipped bool) (md pmetric.Metrics, err error) {
+	limits := room.limits
+	b := h.batches.getUnder(room.tenant, limits) // Only for its buffers: what is decoded is a copy.
+	defer b.release()
+	if b.wireBuf, err = readBody(r, b.wireBuf, limits.BodyBytes, room); err != nil {
+		return md, err
+	}
+	body := b.wireBuf
+	if gzipped {
+		size, err := gunzippedSize(b.wireBuf, limits.DecodedBytes)
+		if err != nil {
+			return md, err
+		}
+		if err := room.take(size); err != nil {
+			return md, err
+		}
+		if b.bodyBuf, err = gunzip(b.wireBuf, b.bodyBuf, size); err != nil {
+			return md, err
+		}
+		body = b.bodyBuf
+	} else if int64(len(body)) > limits.DecodedBytes {
+		return md, bodyTooLarge(limits.DecodedBytes)
+	}
+	elements, err := surveyOTLP(body, format)
+	if err != nil {
+		return md, err
+	}
+	if err := room.take(elements * otlpElementBytes); err != nil {
+		return md, err
+	}
+	return decodeOTLP(body, format)
+}
+
+func decodeOTLP(body []byte, format otlpFormat) (pmetric.Metrics, error) {
+	req := pmetricotlp.NewExportRequest()
+	decode := req.UnmarshalProto
+	if format == otlpJSON {
+		decode = req.UnmarshalJSON
+	}
+	if err := decode(body); err != nil {
+		return pmetric.Metrics{}, err
+	}
+	return req.Metrics(), nil
+}
+
+// writeOTLP translates md and writes what comes out of it. An error refuses the request
+// as a whole; what of it was written before stays.
+func (h *otlpHandler) writeOTLP(ctx context.Context, room *admission, md pmetric.Metrics, result *otlpResult) error {
+	now := h.cfg.Now()
+	bounds := boundsAround(now, h.cfg.MaxPast, h.cfg.MaxFuture)
+	s := otlpSifter{bounds: bounds, limits: *room.limits, settings: h.settings, result: result}
+	if err := s.sift(md); err != nil {
+		return err
+	}
+	c := &otlpCollector{handler: h.handler, ctx: ctx, tenant: room.tenant, limits: room.limits, bounds: bounds, result: result}
+	untranslated := h.translate(ctx, md, c)
+	if err := c.Commit(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return refuseRequest(http.StatusServiceUnavailable, "translation was interrupted: %s", err)
+	}
+	if untranslated != nil && result.unavailable == "" {
+		// Sift let something through. Of its metric, what came before it is stored.
+		missing := result.points - result.rejected - int(c.points)
+		result.refuse(max(0, missing), ReasonTranslation, "%s", printable(firstError(untranslated).Error()))
+	}
+	for reason, n := range result.ownReasons {
+		h.metrics.refuse(reason, n)
+	}
+	return nil
+}
+
+// translate runs Prometheus' converter over md, into c. The error says what it could
+// not translate; it gives up single metrics only.
+func (h *otlpHandler) translate(ctx context.Context, md pmetric.Metrics, c *otlpCollector) error {
+	converter := h.converters.Get().(*prometheusremotewrite.PrometheusConverter)
+	converter.Reset(c)
+	warnings, err := converter.FromMetrics(ctx, md, h.settings)
+	converter.Reset(nil) // Nothing of the request may stay in the pool.
+	h.converters.Put(converter)
+
+	for category, n := range prometheusremotewrite.CountWarningsByCategory(warnings) {
+		h.otlpMetrics.warnings.WithLabelValues(string(category)).Add(float64(n))
+	}
+	return err
+}
