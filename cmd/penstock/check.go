@@ -57,6 +57,9 @@ func checkConfig(cfg *config) error {
 	if err := limits.Check(limitsFile(cfg)); err != nil {
 		return err
 	}
+	if _, err := cfg.otlpTranslation(); err != nil {
+		return err
+	}
 	for flag, file := range map[string]string{
 		"--web.config.file":      cfg.web.configFile,
 		"--internal.config.file": cfg.internal.configFile,

@@ -52,6 +52,10 @@ func TestBadConfiguration(t *testing.T) {
 	f("the port is taken", "--internal.listen-address=127.0.0.1:0", "--storage.path="+dir, "--web.listen-address="+taken.Addr().String(), "--log.level=error")
 	f("no_such_key", append(free, "--storage.path="+dir, "--objstore.config=type: S3\nconfig:\n  no_such_key: 1")...)
 	f("--objstore.config-file", append(free, "--storage.path="+dir, "--objstore.config-file="+filepath.Join(dir, "absent"))...)
+	bad := filepath.Join(dir, "otlp.yml")
+	require.NoError(t, os.WriteFile(bad, []byte("translation_strategy: Loud"), 0o600))
+	f("--otlp.config-file", "check", "config", "--otlp.config-file="+filepath.Join(dir, "absent"))
+	f(`unsupported translation_strategy "Loud"`, "check", "config", "--otlp.config-file="+bad)
 	f("no_such_key", "check", "config", "--objstore.config=type: S3\nconfig:\n  no_such_key: 1")
 }
 

@@ -26,6 +26,7 @@ type config struct {
 	query    queryConfig
 	limits   limitsConfig
 	senders  sendersConfig
+	otlp     otlpConfig
 	log      promslog.Config
 
 	// flags holds every flag as text, for /api/v1/status/flags.
@@ -80,6 +81,8 @@ type queryConfig struct {
 	blockCache    units.Base2Bytes
 }
 
+type otlpConfig struct{ configFile string }
+
 // addNodeFlags declares the flags of a node on cmd. The names are those that
 // users of Prometheus, Alertmanager and Thanos know.
 func addNodeFlags(cmd *kingpin.CmdClause) *config {
@@ -106,6 +109,8 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").
 		PlaceHolder("FILE").StringVar(&cfg.limits.configFile)
+	cmd.Flag("otlp.config-file", "File with the keys of the section otlp of Prometheus' configuration: how OTLP metrics are translated. Without it, Prometheus' defaults.").
+		PlaceHolder("FILE").StringVar(&cfg.otlp.configFile)
 
 	cfg.log.Level = promslog.NewLevel()
 	cfg.log.Format = promslog.NewFormat()

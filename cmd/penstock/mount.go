@@ -20,6 +20,7 @@ import (
 // mount puts every endpoint behind its listener:
 //
 //	public    /api/v1/write, /push, /receive   remote write
+//	          /api/v1/otlp/v1/metrics          OTLP
 //	          /api/v1/...                      Prometheus' HTTP API
 //	          /api/v1/status/ring              members and slots
 //	          /api/v1/status/limits            limits of the tenant
@@ -47,7 +48,11 @@ func (s *server) mount() error {
 
 func (s *server) publicMux() (*http.ServeMux, error) {
 	mux := http.NewServeMux()
-	write := ingest.NewHandler(ingest.HandlerConfig{
+	translation, err := s.cfg.otlpTranslation()
+	if err != nil {
+		return nil, err
+	}
+	write, otlp := ingest.NewHandlers(ingest.HandlerConfig{
 		Writer:    s.distributor,
 		Tenant:    s.requestTenant,
 		MaxFuture: maxFutureCoordinator,
@@ -55,7 +60,8 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Admit:     s.memory.AdmitWrite,
 		Cache:     s.series,
 		Ledger:    s.ledger,
-	}, s.logger.With("component", "write"), s.reg)
+	}, translation, s.logger.With("component", "write"), s.reg)
+	mux.Handle("/api/v1/otlp/v1/metrics", otlp)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
 		mux.Handle(path, write)
 	}
