@@ -58,7 +58,11 @@ fuzz: ## Every fuzz target for FUZZTIME (60s) each.
 	  done; done
 
 .PHONY: bench
-bench: ## Benchmarks beside the code, with allocations.
+bench: ## What remote write costs, side by side with Prometheus (Linux, a few minutes).
+	cd e2e && $(GO) run ./cmd/bench
+
+.PHONY: bench-go
+bench-go: ## Benchmarks beside the code, with allocations.
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 .PHONY: e2e

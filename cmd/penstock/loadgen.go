@@ -37,6 +37,7 @@ type loadgenConfig struct {
 	protocol    string
 	replica     string
 	interval    model.Duration
+	end         string
 	rate        float64
 	pids        []int
 }
@@ -58,7 +59,8 @@ func addLoadgen(app *kingpin.Application) (name string, run func(ctx context.Con
 	cmd.Flag("protocol", "Remote write protocol: 1.0 or 2.0.").Default("1.0").EnumVar(&cfg.protocol, "1.0", "2.0")
 	cmd.Flag("replica", "Value of the replica label; two runs with different values make an HA pair.").Default("a").StringVar(&cfg.replica)
 	cfg.interval = model.Duration(15 * time.Second)
-	cmd.Flag("interval", "Time between the timestamps of two scrapes; the last scrape is now.").Default("15s").SetValue(&cfg.interval)
+	cmd.Flag("end", "Time of the last scrape (RFC 3339). With the same one every run sends the same bytes. Default: now.").StringVar(&cfg.end)
+	cmd.Flag("interval", "Time between the timestamps of two scrapes.").Default("15s").SetValue(&cfg.interval)
 	cmd.Flag("rate", "Samples per second over all connections. 0: as fast as the receiver answers.").Default("0").Float64Var(&cfg.rate)
 	cmd.Flag("pid", "Process of the receiver, for its CPU and memory (Linux). Repeatable; the figures are sums.").IntsVar(&cfg.pids)
 	return cmd.FullCommand(), cfg.run
@@ -87,7 +89,14 @@ func (c *loadgenConfig) run(ctx context.Context, out io.Writer) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	load, err := c.build(time.Now())
+	end := time.Now()
+	if c.end != "" {
+		var err error
+		if end, err = time.Parse(time.RFC3339, c.end); err != nil {
+			return fmt.Errorf("--end: %w", err)
+		}
+	}
+	load, err := c.build(end)
 	if err != nil {
 		return err
 	}
@@ -112,9 +121,10 @@ func (c *loadgenConfig) run(ctx context.Context, out io.Writer) error {
 	return json.NewEncoder(out).Encode(c.report(sender.Stats(), used))
 }
 
-// build encodes the whole load. Its timestamps end at now: a receiver takes
-// neither samples from the future nor ones from before its window.
-func (c *loadgenConfig) build(now time.Time) (*workload.Load, error) {
+// build encodes the whole load. Its timestamps end at the given time, which must be
+// about now: a receiver takes neither samples from the future nor ones from before its
+// window.
+func (c *loadgenConfig) build(end time.Time) (*workload.Load, error) {
 	fleet := workload.NewFleet(workload.FleetConfig{
 		Series:   c.series,
 		External: labels.FromStrings("cluster", "loadgen", "replica", c.replica),
@@ -128,7 +138,7 @@ func (c *loadgenConfig) build(now time.Time) (*workload.Load, error) {
 		Ticks:       c.ticks,
 		Warmup:      c.warmupTicks,
 		Interval:    time.Duration(c.interval),
-		End:         now.Truncate(time.Duration(c.interval)),
+		End:         end.Truncate(time.Duration(c.interval)),
 		Protocol:    workload.Protocol(c.protocol),
 		Batch:       c.batch,
 		Connections: c.connections,

@@ -44,16 +44,17 @@ func build(ctx context.Context) (binaries, error) {
 	if b.nginx, err = systemProgram("nginx"); err != nil {
 		return b, err
 	}
-	cache := filepath.Join(ModuleDir(), ".cache")
-	if b.penstock, err = buildPenstock(ctx, cache); err != nil {
+	if b.penstock, err = BuildPenstock(ctx); err != nil {
 		return b, err
 	}
-	if b.prometheus, err = buildPrometheus(ctx, cache); err != nil {
+	if b.prometheus, err = BuildPrometheus(ctx); err != nil {
 		return b, err
 	}
-	b.versitygw, err = buildVersitygw(ctx, cache)
+	b.versitygw, err = buildVersitygw(ctx, cacheDir())
 	return b, err
 }
+
+func cacheDir() string { return filepath.Join(ModuleDir(), ".cache") }
 
 // ModuleDir is the directory of the e2e module.
 func ModuleDir() string {
@@ -80,23 +81,25 @@ func systemProgram(name string) (string, error) {
 	return "", fmt.Errorf("%s is not installed: the end-to-end tests need haproxy and nginx (apt-get install haproxy nginx)", name)
 }
 
-func buildPenstock(ctx context.Context, cache string) (string, error) {
+// BuildPenstock builds Penstock from the tree and returns the path of the program.
+func BuildPenstock(ctx context.Context) (string, error) {
 	if bin := os.Getenv(binaryVariable); bin != "" {
 		return filepath.Abs(bin)
 	}
-	bin := filepath.Join(cache, "penstock")
-	// In its own module: that of the tests knows the sums only of what the tests import.
+	bin := filepath.Join(cacheDir(), "penstock")
+	// In its own module: that of the tests knows only what the tests import of it.
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "./cmd/penstock")
 	cmd.Dir = filepath.Dir(ModuleDir())
 	return bin, runCommand(cmd, nil)
 }
 
-func buildPrometheus(ctx context.Context, cache string) (string, error) {
+// BuildPrometheus builds the Prometheus of the module, if it is not there yet, and returns the path of the program.
+func BuildPrometheus(ctx context.Context) (string, error) {
 	var out bytes.Buffer
 	if err := goCommand(ctx, &out, "list", "-m", "-f", "{{.Version}}", "github.com/prometheus/prometheus"); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "prometheus-"+strings.TrimSpace(out.String()))
+	dir := filepath.Join(cacheDir(), "prometheus-"+strings.TrimSpace(out.String()))
 	bin := filepath.Join(dir, "prometheus")
 	if isFile(bin) {
 		return bin, nil
