@@ -132,12 +132,20 @@ func TestSpecLimitOfTenants(t *testing.T) {
 		post(t, oneNode(t, store), typeV2, v2))
 }
 
+// publicError is an error of storage with a text for senders.
+type publicError string
+
+func (e publicError) Error() string       { return string(e) }
+func (e publicError) Unavailable() string { return string(e) }
+
 // TestSpecBrokenStorage tells senders that, and not what is broken.
 func TestSpecBrokenStorage(t *testing.T) {
 	_, v2 := specBodies(t, "m")
 	want := specAnswer{503, "1 of 1 series not written: storage is unavailable; try again\n", noneWritten}
 	secret := fmt.Errorf("write /var/lib/penstock/tsdb/x/wal/0001: no space left on device")
 	requireSpec(t, want, post(t, oneNode(t, &brokenStore{open: secret}), typeV2, v2))
+	low := specAnswer{503, "1 of 1 series not written: storage is low on disk space; try again\n", noneWritten}
+	requireSpec(t, low, post(t, oneNode(t, &brokenStore{open: fmt.Errorf("%w: %w", publicError("storage is low on disk space"), secret)}), typeV2, v2))
 	requireSpec(t, want, post(t, oneNode(t, &brokenStore{AppenderSource: openStore(t), commit: secret}), typeV2, v2))
 	requireSpec(t, want, post(t, oneNode(t, &brokenStore{AppenderSource: openStore(t), appendErr: func(string) error { return secret }}), typeV2, v2))
 }

@@ -6,9 +6,11 @@ package ingest
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/require"
 )
@@ -171,4 +173,49 @@ func TestSpecExemplarWithoutSeries(t *testing.T) {
 	requireSpec(t, specAnswer{204, "", "1 0 0"}, post(t, h, typeV2, encodeV2(t, toV2(series))))
 	require.Len(t, store.dump(t), 1)
 	require.Empty(t, store.traces(t))
+}
+
+// TestSpecEveryKindEverywhere brings one series of each kind, with every float that is
+// easily changed on the way, to three owners: as the body came, as a part of it, and as a
+// hint. All have the same bits.
+func TestSpecEveryKindEverywhere(t *testing.T) {
+	now := nowMillis()
+	series, want := kinds(now)
+	// Prometheus ends a histogram series with a float marker behind its last histogram.
+	ended := labelsV1("__name__", "ended")
+	series = append(series,
+		prompb.TimeSeries{Labels: ended, Histograms: []prompb.Histogram{prompb.FromIntHistogram(now, intHistogram())}},
+		seriesV1(now+1, staleNaN(), "__name__", "ended"))
+	stale := histogram.Histogram{Sum: staleNaN()}
+	want[`{__name__="ended"}`] = []storedSample{
+		{t: now, bits: math.Float64bits(intHistogram().Sum), hist: intHistogram().String()},
+		{t: now + 1, bits: math.Float64bits(staleNaN()), hist: stale.String()},
+	}
+	for _, version := range []string{"1.0", "2.0"} {
+		for _, damaged := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s damaged=%t", version, damaged), func(t *testing.T) {
+				request, answer := series, specAnswer{204, "", "7 7 0"}
+				if damaged { // Then the body cannot be passed on as it came.
+					request = append(slices.Clone(series), seriesV1(now, 1, "no", "name"))
+					answer.status = 400
+					answer.body = refusedBody(len(request), Counts{Samples: 1}, ReasonMissingName, `{no="name"}: no metric name`)
+				}
+				c := newStoreCluster(t, 3, 3)
+				c.setAlive(func(i int) bool { return i != 2 })
+				for range 2 {
+					if version == "1.0" {
+						answer.written = ""
+						requireSpec(t, answer, post(t, c.members[0].handler, typeV1, encodeV1(t, &prompb.WriteRequest{Timeseries: request})))
+					} else {
+						requireSpec(t, answer, post(t, c.members[0].handler, typeV2, encodeV2(t, toV2(request))))
+					}
+				}
+				c.setAlive(func(int) bool { return true })
+				c.replay()
+				for i, m := range c.members {
+					require.Equal(t, want, m.store.dump(t), i)
+				}
+			})
+		}
+	}
 }
