@@ -4,7 +4,9 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 )
 
@@ -28,6 +30,12 @@ func (b *Batch) parseOrRefuse(proto protocol, bounds timeBounds) (err error) {
 	return b.parse(proto, bounds)
 }
 
-func (e *defectError) logArgs() []any {
-	return []any{"panic", fmt.Sprint(e.value), "stack", string(e.stack)}
+// noteDefect logs err if it is a defect, and tells whether it is.
+func noteDefect(logger *slog.Logger, err error) bool {
+	var e *defectError
+	if !errors.As(err, &e) {
+		return false
+	}
+	logger.Error("refused a request that this version cannot read", "panic", fmt.Sprint(e.value), "stack", string(e.stack))
+	return true
 }

@@ -5,7 +5,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -133,9 +132,8 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 	b := h.batches.getUnder(tenant, room.limits)
 	defer b.release()
 	if err := h.accept(b, r, proto, &room); err != nil {
-		if defect := (*defectError)(nil); errors.As(err, &defect) {
+		if noteDefect(h.logger, err) {
 			h.metrics.defects.Inc()
-			h.logger.Error("refused a request that this version cannot read", defect.logArgs()...)
 		}
 		h.limited.request(tenant, err)
 		return proto, h.refuse(r, tenant, b, err)

@@ -90,6 +90,7 @@ func (h *internalHandler) serve(w http.ResponseWriter, r *http.Request) int {
 	b := h.batches.get(tenant)
 	defer b.release()
 	if err := b.receive(r, proto, anyTime(), &room); err != nil {
+		noteDefect(h.logger, err)
 		return refuse(answerError(err))
 	}
 
