@@ -28,6 +28,7 @@ func TestSpecLabelsStored(t *testing.T) {
 	// A label without a value is no label.
 	f(`{__name__="m", b="2"}`, "__name__", "m", "a", "", "b", "2")
 	f(`{__name__="m", a="1"}`, "__name__", "m", "a", "", "a", "1")
+	f(`{__name__="m"}`, "__name__", "m", strings.Repeat("n", DefaultLabelNameBytes+1), "")
 	// Names are UTF-8, and values anything of it.
 	f(`{__name__="温度", "où"="là"}`, "__name__", "温度", "où", "là")
 	f(`{"1 2"="3", __name__="a.b/c d"}`, "__name__", "a.b/c d", "1 2", "3")

@@ -237,7 +237,11 @@ func (b *Batch) expandLabels(refs []uint32) error {
 		return err
 	}
 	for i := 0; i < len(refs); i += 2 {
-		if err := checkLengths(b.symbols[refs[i]].text, b.symbols[refs[i+1]].text, &b.limits); err != nil {
+		name, value := b.symbols[refs[i]].text, b.symbols[refs[i+1]].text
+		if len(value) == 0 && len(name) > 0 {
+			continue // It will be no label.
+		}
+		if err := checkLengths(name, value, &b.limits); err != nil {
 			return err
 		}
 	}
