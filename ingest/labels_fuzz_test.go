@@ -182,10 +182,13 @@ func FuzzNegotiate(f *testing.F) {
 			return
 		}
 		spelled := strings.ToLower(contentType)
+		compact := strings.Join(strings.Fields(contentType), "")
 		switch p {
 		case protoV1:
 			require.True(t, contentType == "" || strings.Contains(spelled, mediaType))
-			require.NotContains(t, contentType, messageV2, "2.0 read as 1.0 would be lost")
+			if !strings.Contains(contentType, `"`) { // Which can hide anything.
+				require.NotContains(t, compact, ";proto="+messageV2, "2.0 read as 1.0")
+			}
 		case protoV2:
 			require.Contains(t, spelled, mediaType)
 		default:

@@ -109,6 +109,7 @@ func asV2(t *testing.T, h *prompb.Histogram) writev2.Histogram {
 	require.NoError(t, err)
 	var out writev2.Histogram
 	require.NoError(t, out.Unmarshal(data))
+	out.Sum, out.ZeroThreshold = h.Sum, h.ZeroThreshold // Marshal takes -0 for nothing.
 	return out
 }
 
