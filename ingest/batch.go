@@ -16,8 +16,9 @@ import (
 type Batch struct {
 	Tenant string
 
-	// body is the decompressed request that series point into.
+	// body is the decompressed request that series point into, a message of form.
 	body     []byte
+	form     protocol
 	series   []Series
 	extras   []extra
 	valid    []uint32    // positions of the series that were not refused as a whole

@@ -24,9 +24,9 @@
 // Three rules hold everywhere in the package.
 //
 // Bytes, not values, travel. The scanner yields each series as the raw bytes of
-// its TimeSeries message in remote write 1.0 form, with views of its samples. A
-// 2.0 body is rebuilt into that form once, from the symbol table, and from there
-// on there is one path. A subset of a request is itself a request, so that the
+// its TimeSeries message, with views of its samples. Series of a 2.0 body are known
+// by their symbols and written out in 1.0 form, from the symbol table, only where
+// somebody needs their labels. A subset of a request is itself a request, so that the
 // part of an owner is a concatenation of raw series, never an encoding of values.
 //
 // Every series gets a verdict of its own from each of its owners, and one pure

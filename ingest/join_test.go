@@ -64,12 +64,48 @@ func TestJoinedWrites(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 	release()
 	g.Wait()
-	require.Equal(t, float64(writes), testutil.ToFloat64(c.dist.metrics.peerJoined))
 	for n := range writes {
 		require.Equal(t, 2, c.copies(fmt.Sprint("good_", n)))
 	}
 	require.Zero(t, queue().running)
 	require.Empty(t, queue().waiting)
+}
+
+// TestOneRequestForSeveralWrites: what waits for a request to end goes as one, and each
+// write is told of its own series.
+func TestOneRequestForSeveralWrites(t *testing.T) {
+	c := newCluster(t, 2, 2)
+	c.owners[1].verdict = func(name string) Verdict {
+		if name == "s1" {
+			return Rejected
+		}
+		return Accepted
+	}
+	peer := c.dist.peers.get(c.currentView().Members[1].Member)
+	batches := []*Batch{smallBatch(t, testTenant, 1), smallBatch(t, testTenant, 3), smallBatch(t, testTenant, 2)}
+	busy, _ := peer.joins.enter(batches[0], batches[0].valid)
+	require.Nil(t, busy)
+	replies := make([]Reply, len(batches))
+	var g sync.WaitGroup
+	var joined *joinedWrite
+	for i, b := range batches {
+		j, n := peer.joins.enter(b, b.valid)
+		require.Equal(t, i, n)
+		joined = j
+	}
+	for n := range batches {
+		g.Go(func() { replies[n] = peer.writeJoined(t.Context(), joined, n) })
+	}
+	peer.joins.leave()
+	g.Wait()
+	require.Equal(t, 1.0, testutil.ToFloat64(c.dist.metrics.peerRequests.WithLabelValues(peerAnswered)))
+	require.Equal(t, 3.0, testutil.ToFloat64(c.dist.metrics.peerJoined))
+	require.Empty(t, replies[0].Faults)
+	for _, r := range replies[1:] {
+		require.Len(t, r.Faults, 1)
+		require.EqualValues(t, 1, r.Faults[0].Pos)
+	}
+	require.Zero(t, peer.joins.running)
 }
 
 // TestJoinedWritesFailTogether: without an answer none of them has a copy there.

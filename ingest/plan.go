@@ -6,8 +6,6 @@ package ingest
 import (
 	"slices"
 
-	"github.com/golang/snappy"
-
 	"github.com/penstock-io/penstock/ring"
 )
 
@@ -82,55 +80,4 @@ func group(b *Batch, r *ring.Ring) plan {
 	}
 	p.shares = slices.DeleteFunc(m.shares, func(s share) bool { return len(s.part) == 0 })
 	return p
-}
-
-// payload is a compressed request for a member.
-type payload struct {
-	body  []byte
-	proto protocol
-}
-
-// payloads builds the requests for the members of one batch, and builds the one for
-// members that own everything only once. Not safe for concurrent use.
-type payloads struct {
-	batch *Batch
-	whole []byte
-}
-
-// of returns the request that holds the series at the given positions. It is the
-// body as it came when that is all of it. The bytes live as long as the batch.
-func (p *payloads) of(part []uint32) payload {
-	if len(part) == len(p.batch.valid) && p.batch.wire != nil {
-		return payload{p.batch.wire, p.batch.proto}
-	}
-	return payload{p.v1(part), protoV1}
-}
-
-// v1 is of in the form of remote write 1.0.
-func (p *payloads) v1(part []uint32) []byte {
-	if len(part) != len(p.batch.valid) {
-		return p.batch.compress(part)
-	}
-	if p.whole == nil {
-		p.whole = p.batch.wire
-		if p.whole == nil || p.batch.proto != protoV1 {
-			p.whole = p.batch.compress(part)
-		}
-	}
-	return p.whole
-}
-
-// compress returns the request that holds the series at the given positions. Not
-// safe for concurrent use.
-func (b *Batch) compress(part []uint32) []byte {
-	b.concat = b.appendRequest(b.concat[:0], part)
-	return b.compressConcat()
-}
-
-// compressConcat compresses b.concat. The bytes live as long as the batch.
-func (b *Batch) compressConcat() []byte {
-	return b.owned(func(buf []byte) []byte {
-		// Encode uses the capacity of buf when it is enough.
-		return snappy.Encode(buf[:cap(buf)], b.concat)
-	})
 }

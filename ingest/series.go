@@ -21,10 +21,8 @@ type Series struct {
 	// refused is set when nothing of the series may go on to the owners.
 	refused bool
 
-	// message is where the body has the series in remote write 1.0 form, with the
-	// extension fields that docs/format/push.md lists. It is empty for a series that
-	// came otherwise, or of which items were dropped; Batch.appendSeries writes that
-	// form out when somebody needs it.
+	// message is where the body has the series, in the protocol of the body. It is
+	// empty for a series of which items were dropped.
 	message span
 	// labels are the label entries of the 1.0 form, tags and lengths included,
 	// contiguous and in the order in which they were sent. Of a 2.0 series they are
@@ -95,9 +93,11 @@ func (b *Batch) exemplarsOf(s *Series) [][]byte {
 	return within(b.exemplars, b.extras[s.extra-1].exemplars)
 }
 
-// rawOf returns the message of s, or nil if the body does not have it.
+// rawOf returns the message of s in remote write 1.0 form, with the extension fields
+// that docs/format/push.md lists, or nil if the body does not have it in that form;
+// appendSeries writes it out then.
 func (b *Batch) rawOf(s *Series) []byte {
-	if s.message.n == 0 {
+	if s.message.n == 0 || b.form != protoV1 {
 		return nil
 	}
 	return within(b.body, s.message)

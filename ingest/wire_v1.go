@@ -46,7 +46,7 @@ func (e *tooLargeError) Error() string {
 
 // scanV1 reads a remote write 1.0 request. The batch's series are views of body.
 func (b *Batch) scanV1(body []byte) error {
-	b.body = body
+	b.body, b.form = body, protoV1
 	c := cursor{b: body}
 	for !c.done() {
 		field, typ, err := c.tag()

@@ -21,7 +21,7 @@ var errFirstSymbol = errors.New("first symbol must be empty")
 // of their labels is touched only where it is not known. A series with bad references
 // is refused alone; a body that is no such message is an error.
 func (b *Batch) scanV2(body []byte) error {
-	b.body = body
+	b.body, b.form = body, protoV2
 	// Fields may come in any order, so that the symbols are collected first.
 	c := cursor{b: body}
 	for !c.done() {
@@ -83,7 +83,7 @@ func (b *Batch) scanAllSeriesV2(body []byte) error {
 		} else {
 			var msg []byte
 			if msg, err = c.message(typ); err == nil {
-				err = b.scanSeriesV2(msg)
+				err = b.scanSeriesV2(msg, c.i-len(msg))
 			}
 		}
 		if err != nil {
@@ -93,7 +93,8 @@ func (b *Batch) scanAllSeriesV2(body []byte) error {
 	return nil
 }
 
-func (b *Batch) scanSeriesV2(msg []byte) error {
+// scanSeriesV2 reads the TimeSeries message that begins at position at of the body.
+func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 	m, firstRef := b.mark(), len(b.labelRefs)
 	var family inlineFamily
 	c := cursor{b: msg}
@@ -112,7 +113,7 @@ func (b *Batch) scanSeriesV2(msg []byte) error {
 		}
 	}
 
-	s := Series{labels: spanOf(firstRef, len(b.labelRefs)), labelsIn: inRefs}
+	s := Series{message: spanOf(at, at+len(msg)), labels: spanOf(firstRef, len(b.labelRefs)), labelsIn: inRefs}
 	refused, err := asRefusal(b.checkRefs(b.refsOf(&s), len(msg)))
 	if err != nil {
 		return err
