@@ -67,9 +67,7 @@ func (b *Batch) scanHistogram(msg []byte, strict bool) error {
 // of the two results is not nil when err is nil. An error means that the histogram
 // itself is bad. Schemas finer than TSDB stores are reduced to the finest it does.
 func (v *histogramView) decode() (*histogram.Histogram, *histogram.FloatHistogram, error) {
-	// Reading writes to the view, and other owners may read it at the same time.
-	own := *v
-	r := histogramReader{view: &own, fill: true, parts: newHistogramParts(v)}
+	r := histogramReader{view: v, fill: true, parts: newHistogramParts(v)}
 	if err := r.read(); err != nil {
 		return nil, nil, err
 	}

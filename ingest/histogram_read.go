@@ -10,7 +10,8 @@ import (
 )
 
 // histogramReader reads a Histogram message. It checks the structure and counts the
-// elements into view; with fill, when the view is known already, it fills parts.
+// elements into view; with fill, when the view is known already, it fills parts and
+// writes nothing to the view, which others may read at the same time.
 type histogramReader struct {
 	view   *histogramView
 	parts  histogramParts
@@ -85,13 +86,17 @@ func (r *histogramReader) scalar(c *cursor, field int32, typ uint8) (err error) 
 		p.hint = resetHint(v)
 	case histTimestamp:
 		v, err = c.number(typ)
-		r.view.t = int64(v)
+		if !r.fill {
+			r.view.t = int64(v)
+		}
 	case fieldHistogramStart:
 		if typ != wireVarint && !r.strict {
 			return c.skip(typ)
 		}
 		v, err = c.number(typ)
-		r.view.st = int64(v)
+		if !r.fill {
+			r.view.st = int64(v)
+		}
 	default:
 		err = c.skip(typ)
 	}
