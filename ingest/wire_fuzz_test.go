@@ -88,7 +88,10 @@ func requireSameHistogram(t *testing.T, want writev2.Histogram, got histogramVie
 	require.Equal(t, want.IsFloatHistogram(), got.isFloat)
 	r := histogramReader{view: &got, fill: true, parts: newHistogramParts(&got)}
 	require.NoError(t, r.read())
-	// Equals compares bits, and takes nil and empty for the same.
+	// Equals compares bits, but for those of the threshold, and takes nil and empty for
+	// the same.
+	require.Equal(t, math.Float64bits(want.ZeroThreshold), math.Float64bits(r.parts.zeroThreshold))
+	want.ZeroThreshold, r.parts.zeroThreshold = 0, 0
 	if got.isFloat {
 		require.True(t, want.ToFloatHistogram().Equals(r.parts.float()), "%v\n%v", want.ToFloatHistogram(), r.parts.float())
 	} else {
