@@ -5,7 +5,7 @@
 // other, and prints the CPU time of the receivers per sample side by side.
 //
 //	for each protocol:  Prometheus, Penstock, Penstock of three nodes: start, cold load, warm load, stop
-//	                    Penstock of five nodes, for the bytes between members
+//	                    Penstock of five nodes, for the bytes between members: a quarter of the scrapes
 //
 // The load is encoded before the clock starts, by `penstock loadgen`, and is the same bytes for every receiver. In the
 // cold one the series are created; the warm one goes on with them. It needs Linux, whose /proc has the CPU times.
@@ -66,7 +66,7 @@ func run(ctx context.Context, cfg config) error {
 	b := bench{cfg: cfg, dir: dir, end: time.Now()}
 	var results []result
 	for round := range cfg.rounds {
-		for _, c := range cases() {
+		for _, c := range cases(cfg) {
 			fmt.Printf("round %d of %d: %s ...\n", round+1, cfg.rounds, c)
 			r, err := b.measure(ctx, c)
 			if err != nil {
@@ -84,6 +84,7 @@ type benchCase struct {
 	receiver string
 	nodes    int
 	protocol string
+	ticks    int // scrapes of each load
 }
 
 const (
@@ -96,14 +97,14 @@ func (c benchCase) String() string {
 }
 
 // cases are in the order in which they run: what is compared is close together in time.
-func cases() []benchCase {
+func cases(cfg config) []benchCase {
 	var out []benchCase
 	for _, protocol := range []string{"1.0", "2.0"} {
 		out = append(out,
-			benchCase{prometheus, 1, protocol},
-			benchCase{penstock, 1, protocol},
-			benchCase{penstock, 3, protocol},
-			benchCase{penstock, 5, protocol},
+			benchCase{prometheus, 1, protocol, cfg.ticks},
+			benchCase{penstock, 1, protocol, cfg.ticks},
+			benchCase{penstock, 3, protocol, cfg.ticks},
+			benchCase{penstock, 5, protocol, max(1, cfg.ticks/4)},
 		)
 	}
 	return out

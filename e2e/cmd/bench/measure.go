@@ -56,7 +56,7 @@ func (b *bench) measure(ctx context.Context, c benchCase) (r result, err error) 
 	if err := s.start(ctx, c); err != nil {
 		return r, err
 	}
-	warmTime := time.Duration(b.cfg.ticks) * scrapeInterval
+	warmTime := time.Duration(c.ticks) * scrapeInterval
 	cold, err := b.send(ctx, c, &s, b.end.Add(-warmTime))
 	if err != nil {
 		return r, err
@@ -82,7 +82,7 @@ func (b *bench) measure(ctx context.Context, c benchCase) (r result, err error) 
 // send sends one load with loadgen, which measures the servers.
 func (b *bench) send(ctx context.Context, c benchCase, s *servers, end time.Time) (load, error) {
 	args := []string{
-		"loadgen", "--series=" + strconv.Itoa(b.cfg.series), "--ticks=" + strconv.Itoa(b.cfg.ticks),
+		"loadgen", "--series=" + strconv.Itoa(b.cfg.series), "--ticks=" + strconv.Itoa(c.ticks),
 		"--protocol=" + c.protocol, "--end=" + end.Format(time.RFC3339), "--interval=" + scrapeInterval.String(),
 	}
 	for _, url := range s.urls {
@@ -101,7 +101,7 @@ func (b *bench) send(ctx context.Context, c benchCase, s *servers, end time.Time
 	if err := json.Unmarshal(stdout.Bytes(), &l); err != nil {
 		return load{}, fmt.Errorf("parse the report of loadgen: %w", err)
 	}
-	if want := float64(b.cfg.series * b.cfg.ticks); l.Samples != want {
+	if want := float64(b.cfg.series * c.ticks); l.Samples != want {
 		return load{}, fmt.Errorf("%.0f samples delivered instead of %.0f", l.Samples, want)
 	}
 	return l, nil

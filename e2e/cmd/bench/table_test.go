@@ -10,10 +10,10 @@ import (
 
 // TestTable takes the least of two rounds and compares only what is comparable.
 func TestTable(t *testing.T) {
-	one, three := benchCase{penstock, 1, "1.0"}, benchCase{penstock, 3, "1.0"}
+	one, three := benchCase{penstock, 1, "1.0", 2}, benchCase{penstock, 3, "1.0", 2}
 	var out strings.Builder
 	printTable(&out, config{series: 10, ticks: 2}, []result{
-		{benchCase: benchCase{prometheus, 1, "1.0"}, warm: 4, cold: 6, rssMB: 300},
+		{benchCase: benchCase{prometheus, 1, "1.0", 2}, warm: 4, cold: 6, rssMB: 300},
 		{benchCase: one, warm: 0.5, cold: 1, rssMB: 200},
 		{benchCase: three, warm: 1.5, cold: 2.5, rssMB: 600, peerBytes: 60},
 		{benchCase: one, warm: 0.4, cold: 1.5, rssMB: 190, retries: 1},
@@ -26,7 +26,7 @@ func TestTable(t *testing.T) {
 		}
 	}
 	rows := lines[len(lines)-3:]
-	f(rows[0], "1.0 Prometheus 1 4.00 6.00 - - 300 - 0")
-	f(rows[1], "1.0 Penstock 1 0.40 1.00 10.0 6.0 190 - 1")
-	f(rows[2], "1.0 Penstock 3 1.50 2.50 - - 600 60 0")
+	f(rows[0], "1.0 Prometheus 1 2 4.00 6.00 - - 300 - 0")
+	f(rows[1], "1.0 Penstock 1 2 0.40 1.00 10.0 6.0 190 - 1")
+	f(rows[2], "1.0 Penstock 3 2 1.50 2.50 - - 600 60 0")
 }
