@@ -28,6 +28,9 @@ type Batch struct {
 	// can be passed on as it is, in the protocol it came in.
 	wire  []byte
 	proto protocol
+	// ha and scanned, the protocol of the body, are set with an election only.
+	ha      haBatch
+	scanned protocol
 
 	limits  Limits
 	decoder labelDecoder
@@ -85,6 +88,8 @@ type Series struct {
 	labels labels.Labels
 	// refused is set when nothing of the series may go on to the owners.
 	refused bool
+	// share is the number, from 1, of the HA replica that it came from; 0 is none.
+	share uint8
 }
 
 // cachedRef is where a series is in the TSDB of this member that was opened as
@@ -190,7 +195,9 @@ type batchPool struct {
 	cache  *SeriesCache // may be nil
 	// strict is set where requests have to pass the public limits.
 	strict bool
-	pool   sync.Pool
+	// election is nil when it is off.
+	election *Election
+	pool     sync.Pool
 }
 
 // get returns an empty batch with one reference.
@@ -217,6 +224,7 @@ func (p *batchPool) put(b *Batch) {
 	b.labelRefs, b.familySeen = b.labelRefs[:0], b.familySeen[:0]
 	b.histograms = cleared(b.histograms)
 	b.exemplars = cleared(b.exemplars)
+	b.ha = haBatch{shares: cleared(b.ha.shares)}
 	b.valid, b.samples, b.arena = b.valid[:0], b.samples[:0], b.arena[:0]
 	b.wireBuf, b.bodyBuf = b.wireBuf[:0], b.bodyBuf[:0]
 	b.Tenant, b.cache, b.wire, b.received, b.spareUsed, b.expanded = "", nil, nil, Counts{}, 0, 0

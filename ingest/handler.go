@@ -26,6 +26,8 @@ type HandlerConfig struct {
 	Limits Limits
 	// Cache is shared with the internal handler and Local; nil is none.
 	Cache *SeriesCache
+	// Election drops what need not be stored of HA replicas; nil is off.
+	Election *Election
 	// MaxInflightBytes bounds the decoded bytes of all requests under way; beyond it
 	// senders are told to come back. Zero means DefaultInflightBytes.
 	MaxInflightBytes int64
@@ -73,7 +75,7 @@ func NewHandler(cfg HandlerConfig, logger *slog.Logger, reg prometheus.Registere
 	return &handler{
 		cfg:      cfg,
 		inflight: gate{limit: cfg.MaxInflightBytes},
-		batches:  batchPool{limits: cfg.Limits, cache: cfg.Cache, strict: true},
+		batches:  batchPool{limits: cfg.Limits, cache: cfg.Cache, strict: true, election: cfg.Election},
 		logger:   logger,
 		metrics:  newHandlerMetrics(reg),
 	}
@@ -114,6 +116,7 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 
 	o := h.cfg.Writer.Write(r.Context(), b)
 	h.metrics.count(b, o)
+	h.cfg.Election.settle(b, &o)
 	return proto, answerOutcome(b, o)
 }
 
@@ -150,10 +153,16 @@ func (b *Batch) parse(proto protocol, bounds timeBounds) error {
 	if err := scan(b.bodyBuf); err != nil {
 		return err
 	}
+	if e := b.pool.election; e != nil {
+		b.scanned = proto
+		if e.sift(b, bounds); b.ha.series > 0 && b.ha.series == len(b.series) {
+			return nil // Nothing is left.
+		}
+	}
 	if err := b.validate(bounds); err != nil {
 		return err
 	}
-	if len(b.refused) == 0 {
+	if len(b.refused) == 0 && b.ha.series == 0 {
 		b.wire, b.proto = b.wireBuf, proto
 	}
 	return nil
