@@ -61,7 +61,7 @@ func (n *testNode) stop(t *testing.T) {
 
 // startCluster runs size nodes with one bucket and one key, and waits until
 // all see all.
-func startCluster(t *testing.T, size int) []*testNode {
+func startCluster(t *testing.T, size int, flags ...string) []*testNode {
 	t.Helper()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "cluster.key")
@@ -79,6 +79,7 @@ func startCluster(t *testing.T, size int) []*testNode {
 		"--query.replica-label=replica",
 		"--objstore.config=type: FILESYSTEM\nconfig:\n  directory: "+filepath.Join(dir, "bucket"),
 	)
+	shared = append(shared, flags...)
 	nodes := make([]*testNode, size)
 	for i := range nodes {
 		name := fmt.Sprintf("node-%d", i)

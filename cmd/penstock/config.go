@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +46,7 @@ func (c *config) finish() error {
 			c.cluster.replicationFactor = 3
 		}
 	}
-	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery} {
+	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkIngest} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -146,6 +147,22 @@ func (c *config) checkQuery() error {
 		if l == "" || l == "__name__" {
 			return fmt.Errorf("--query.replica-label=%q cannot be a replica label", l)
 		}
+	}
+	return nil
+}
+
+// elects tells whether one replica of each HA pair is elected.
+func (c *config) elects() bool { return c.ingest.haClusterLabel != "" && c.ingest.haReplicaLabel != "" }
+
+func (c *config) checkIngest() error {
+	cluster, replica := c.ingest.haClusterLabel, c.ingest.haReplicaLabel
+	switch {
+	case (cluster == "") != (replica == ""):
+		return errors.New("--ingest.ha-cluster-label and --ingest.ha-replica-label belong together; give both, or none")
+	case cluster != "" && cluster == replica:
+		return fmt.Errorf("--ingest.ha-cluster-label and --ingest.ha-replica-label are both %q; a sender needs one of each", cluster)
+	case replica != "" && !slices.Contains(c.query.replicaLabels, replica):
+		return fmt.Errorf("--ingest.ha-replica-label=%q must be one of --query.replica-label: the label is kept, and queries would show another series after each election", replica)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type config struct {
 	web      webConfig
 	internal internalConfig
 	storage  storageConfig
+	ingest   ingestConfig
 	cluster  clusterConfig
 	objstore objstoreConfig
 	query    queryConfig
@@ -46,6 +47,11 @@ type storageConfig struct {
 	retention        model.Duration
 	outOfOrderWindow model.Duration
 	blockDuration    model.Duration
+}
+
+type ingestConfig struct {
+	haClusterLabel string
+	haReplicaLabel string
 }
 
 type clusterConfig struct {
@@ -79,6 +85,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	cfg := &config{}
 	addWebFlags(cmd, cfg)
 	addStorageFlags(cmd, cfg)
+	addIngestFlags(cmd, &cfg.ingest)
 	addClusterFlags(cmd, &cfg.cluster)
 
 	cmd.Flag("objstore.config-file", "File with the object storage configuration in Thanos' objstore YAML. Without it a lone node keeps blocks in a directory below --storage.path and a cluster keeps none.").
@@ -129,6 +136,13 @@ func addStorageFlags(cmd *kingpin.CmdClause, cfg *config) {
 		Default("2h").SetValue(&cfg.storage.outOfOrderWindow)
 	cmd.Flag("storage.block-duration", "Time range of a block. Shorter than 2h is for demos and tests. Must be the same on all members.").
 		Default("2h").SetValue(&cfg.storage.blockDuration)
+}
+
+func addIngestFlags(cmd *kingpin.CmdClause, c *ingestConfig) {
+	cmd.Flag("ingest.ha-cluster-label", "Label that names the HA pair that a sender belongs to. With --ingest.ha-replica-label too, one server of each pair is elected and what the others send is not stored. Must be the same on all members.").
+		PlaceHolder("LABEL").StringVar(&c.haClusterLabel)
+	cmd.Flag("ingest.ha-replica-label", "Label that tells the servers of a pair apart; one of --query.replica-label.").
+		PlaceHolder("LABEL").StringVar(&c.haReplicaLabel)
 }
 
 func addClusterFlags(cmd *kingpin.CmdClause, c *clusterConfig) {

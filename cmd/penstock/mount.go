@@ -50,6 +50,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Tenant:    tenantOf,
 		MaxFuture: maxFutureCoordinator,
 		Cache:     s.series,
+		Election:  s.election,
 	}, s.logger.With("component", "write"), s.reg)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
 		mux.Handle(path, write)
@@ -88,6 +89,9 @@ func (s *server) internalMux() *http.ServeMux {
 		Tenant: tenantOf,
 		Cache:  s.series,
 	}, s.logger.With("component", "internal_write"), s.reg)))
+	if s.election != nil {
+		mux.Handle(ingest.PathInternalElection, s.auth.Middleware(s.election))
+	}
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
 		Local:  s.store,
 		Tenant: tenantOf,

@@ -76,6 +76,7 @@ type server struct {
 	series      *ingest.SeriesCache
 	local       *ingest.Local
 	distributor *ingest.Distributor
+	election    *ingest.Election // nil when it is off
 	querier     *querier.Querier
 
 	public, internal *listener
@@ -205,6 +206,9 @@ func (s *server) start(ctx context.Context) error {
 	s.background("series cache", s.series.Run)
 	s.background("replay", s.replay)
 	s.background("hint replay", s.distributor.Run)
+	if s.election != nil {
+		s.background("election", s.election.Run)
+	}
 	s.onStop("announce leaving", s.announceLeaving)
 	s.logger.Info("listening", "public", s.public.addr(), "internal", s.internal.addr())
 	return nil

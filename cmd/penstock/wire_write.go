@@ -57,7 +57,25 @@ func (s *server) wireWrites() error {
 		MinorityAfter: time.Duration(s.cfg.cluster.forgetAfter) / 2,
 	}, s.logger.With("component", "ingest"), s.reg)
 	s.onStop("finish writes", func() error { s.distributor.Close(); return nil })
+	s.wireElection()
 	return nil
+}
+
+// wireElection builds the election among HA replicas, if there is one.
+func (s *server) wireElection() {
+	if !s.cfg.elects() {
+		return
+	}
+	s.election = ingest.NewElection(ingest.ElectionConfig{
+		ClusterLabel: s.cfg.ingest.haClusterLabel,
+		ReplicaLabel: s.cfg.ingest.haReplicaLabel,
+		RF:           s.cfg.cluster.replicationFactor,
+		View:         s.members.View,
+		Client:       s.client,
+		Scheme:       s.scheme,
+		Writer:       s.distributor,
+		Cache:        s.series,
+	}, s.logger.With("component", "election"), s.reg)
 }
 
 // hintAge is the longest that a hint may wait: half an hour less than the
