@@ -88,10 +88,12 @@ func requireSameHistogram(t *testing.T, want writev2.Histogram, got histogramVie
 	require.Equal(t, want.IsFloatHistogram(), got.isFloat)
 	r := histogramReader{view: &got, fill: true, parts: newHistogramParts(&got)}
 	require.NoError(t, r.read())
-	// Equals compares bits, but for those of the threshold, and takes nil and empty for
-	// the same.
-	require.Equal(t, math.Float64bits(want.ZeroThreshold), math.Float64bits(r.parts.zeroThreshold))
+	// Equals compares bits, but for those of the threshold and of the bounds, and takes
+	// nil and empty for the same.
+	require.Equal(t, bitsOf(want.ZeroThreshold), bitsOf(r.parts.zeroThreshold))
+	require.Equal(t, bitsOf(want.CustomValues...), bitsOf(r.parts.customs...))
 	want.ZeroThreshold, r.parts.zeroThreshold = 0, 0
+	want.CustomValues, r.parts.customs = nil, nil
 	if got.isFloat {
 		require.True(t, want.ToFloatHistogram().Equals(r.parts.float()), "%v\n%v", want.ToFloatHistogram(), r.parts.float())
 	} else {
@@ -102,6 +104,13 @@ func requireSameHistogram(t *testing.T, want writev2.Histogram, got histogramVie
 	}
 	// Whatever it holds, decoding it ends, with a value or an error.
 	_, _, _ = got.decode()
+}
+
+func bitsOf(values ...float64) (out []uint64) {
+	for _, v := range values {
+		out = append(out, math.Float64bits(v))
+	}
+	return out
 }
 
 // asV2 reads a 1.0 histogram by the 2.0 decoder: the two messages share every field.
