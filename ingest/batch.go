@@ -34,10 +34,11 @@ type Batch struct {
 	limits  Limits
 	decoder labelDecoder
 	// cache is what is known of the tenant's series; nil without a cache.
-	cache  *tenantCache
-	shards shardOrder
-	plan   planMemory
-	votes  voteMemory
+	cache   *tenantCache
+	shards  shardOrder
+	plan    planMemory
+	votes   voteMemory
+	repeats repeatFinder
 	// Arenas that series point into.
 	samples    []Sample
 	histograms []histogramView
@@ -204,6 +205,7 @@ func (b *Batch) bytesHeld() int {
 	const seriesSize, itemSize = 64, 64
 	n := cap(b.arena) + cap(b.wireBuf) + cap(b.bodyBuf) + cap(b.concat) + cap(b.series)*seriesSize
 	n += cap(b.extras)*itemSize + cap(b.symbols)*40 + cap(b.labelRefs)*4 + cap(b.scratch)
+	n += cap(b.repeats.table)*8 + cap(b.repeats.repeats)*8
 	n += (cap(b.samples) + cap(b.histograms) + cap(b.exemplars)) * itemSize
 	for _, s := range b.spares {
 		n += cap(s)

@@ -210,9 +210,10 @@ func (t *tenantCache) lookUp(series []Series, o *shardOrder, strict bool) {
 	}
 }
 
-// put notes that label bytes are valid and which slot they have. When the cache is
-// full it does nothing.
-func (t *tenantCache) put(h labelHash, slot uint16, strict bool) {
+// put notes that the label bytes of a series are valid, and where its key is. When the
+// cache is full it does nothing.
+func (t *tenantCache) put(series *Series, strict bool) {
+	h := series.hash
 	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,7 +223,7 @@ func (t *tenantCache) put(h labelHash, slot uint16, strict bool) {
 			return
 		}
 	}
-	e.slot = slot
+	e.slot, e.below = series.slot, series.below
 	if strict {
 		e.slot |= entryStrict
 	}

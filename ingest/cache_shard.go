@@ -17,6 +17,7 @@ type cacheEntry struct {
 	generation uint32
 	slot       uint16 // 12 bits, and flags above
 	age        uint8  // epoch of the last use, modulo 256
+	below      uint8  // as in Series
 }
 
 // entryStrict is set in slot when the labels have passed the public limits.
@@ -79,7 +80,7 @@ func (s *cacheShard) lookUp(series []Series, positions []uint32, epoch uint8, st
 		if e.age != epoch { // Writing would cost the line even when nothing changes.
 			e.age = epoch
 		}
-		series[i].known, series[i].slot = true, e.slotOnly()
+		series[i].known, series[i].slot, series[i].below = true, e.slotOnly(), e.below
 		series[i].ref, series[i].generation = e.ref, e.generation
 	}
 }

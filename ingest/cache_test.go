@@ -54,7 +54,7 @@ func TestCacheFollowsAMap(t *testing.T) {
 			}
 		case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20:
 			k := known{slot: uint16(rnd.IntN(4096)), ref: want[name].ref, epoch: c.epoch.Load()}
-			tenant.put(s[0].hash, k.slot, true)
+			tenant.put(&Series{hash: s[0].hash, slot: k.slot}, true)
 			want[name] = k
 		case 21, 22, 23, 24, 25:
 			ref := rnd.Uint64()
@@ -88,17 +88,17 @@ func TestCacheStrictness(t *testing.T) {
 		tenant.lookUp(s, &order, strict)
 		return s[0].known
 	}
-	tenant.put(c.hash([]byte("x")), 9, false)
+	tenant.put(&Series{hash: c.hash([]byte("x")), slot: 9}, false)
 	require.True(t, found(false))
 	require.False(t, found(true))
-	tenant.put(c.hash([]byte("x")), 9, true)
+	tenant.put(&Series{hash: c.hash([]byte("x")), slot: 9}, true)
 	require.True(t, found(false))
 	require.True(t, found(true))
 }
 
 func TestCacheTenantsAreApart(t *testing.T) {
 	c := NewSeriesCache(CacheConfig{}, nil)
-	c.tenant("a").put(c.hash([]byte("x")), 9, true)
+	c.tenant("a").put(&Series{hash: c.hash([]byte("x")), slot: 9}, true)
 	s := hashedSeries(c, "x")
 	var order shardOrder
 	c.tenant("b").lookUp(s, &order, true)
@@ -108,7 +108,7 @@ func TestCacheTenantsAreApart(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	c := NewSeriesCache(CacheConfig{MaxEntries: 100}, nil)
 	for i := range 1000 {
-		c.tenant("a").put(c.hash(fmt.Append(nil, i)), 1, true)
+		c.tenant("a").put(&Series{hash: c.hash(fmt.Append(nil, i)), slot: 1}, true)
 	}
 	require.EqualValues(t, 100, c.entries.Load())
 	require.Equal(t, 900.0, testutil.ToFloat64(c.metrics.full))
@@ -123,7 +123,7 @@ func TestCacheBytesPerSeries(t *testing.T) {
 	c := NewSeriesCache(CacheConfig{}, nil)
 	tenant := c.tenant("a")
 	for i := range 200_000 {
-		tenant.put(c.hash(fmt.Append(nil, i)), 1, true)
+		tenant.put(&Series{hash: c.hash(fmt.Append(nil, i)), slot: 1}, true)
 		if i < 50_000 || i%10_000 != 0 {
 			continue
 		}
@@ -147,7 +147,7 @@ func TestCacheConcurrently(t *testing.T) {
 				tenant.lookUp(s, &order, true)
 				for n := range s {
 					if !s[n].known {
-						tenant.put(s[n].hash, uint16(s[n].hash.lo%4096), true)
+						tenant.put(&Series{hash: s[n].hash, slot: uint16(s[n].hash.lo % 4096)}, true)
 					} else if s[n].slot != uint16(s[n].hash.lo%4096) {
 						t.Errorf("slot of another series")
 					}
@@ -170,7 +170,7 @@ func BenchmarkLookUp(b *testing.B) {
 			series := make([]Series, n)
 			for i := range series {
 				series[i].hash = c.hash(fmt.Append(nil, i))
-				tenant.put(series[i].hash, 1, true)
+				tenant.put(&Series{hash: series[i].hash, slot: 1}, true)
 			}
 			var order shardOrder
 			at := 0

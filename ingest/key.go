@@ -9,6 +9,9 @@ import "github.com/cespare/xxhash/v2"
 // that different labels are different inputs.
 const keySeparator = 0xff
 
+// belowSlot returns the bits of a series key below those of its slot.
+func belowSlot(key uint64) uint8 { return uint8(key >> 44) }
+
 // seriesKey hashes the tenant and all labels of a series, which must be sorted by
 // name, unique and without empty values. It decides which members own the series, so
 // every member has to compute the same: changing it needs a new ring.HashVersion. It

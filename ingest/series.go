@@ -32,6 +32,11 @@ type Series struct {
 	labelsIn labelPlace
 	// damaged is set when the scanner has refused exemplars of it.
 	damaged bool
+	// below are the bits of the series key below the slot. Together they are the same for
+	// the same labels, however these were sent, and rarely so for others.
+	below uint8
+	// uneven is set when the timestamps of the series do not strictly rise.
+	uneven bool
 
 	samples span
 	// extra is one more than the place in Batch.extras of what few series have; 0 is

@@ -5,6 +5,7 @@ package ingest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -43,6 +44,9 @@ func (b *Batch) validate(bounds timeBounds) error {
 			b.valid = append(b.valid, uint32(i))
 		}
 	}
+	if b.pool.strict {
+		b.refuseConflicts()
+	}
 	return b.resolveFamilies()
 }
 
@@ -68,6 +72,7 @@ func (b *Batch) validateSeries(i int, bounds timeBounds) error {
 	b.dropItems(i, bounds)
 	s.refused = b.counts(s).total() == 0 // Each item for a reason of its own.
 	s.message = span{}                   // It has other items now.
+	s.uneven = true                      // As far as is known.
 	return nil
 }
 
@@ -83,28 +88,35 @@ func (b *Batch) identify(s *Series) error {
 		return err
 	}
 	b.addExtra(s).labels = ls
-	s.slot = ring.SlotOf(key)
+	s.slot, s.below = ring.SlotOf(key), belowSlot(key)
 	if b.cache != nil {
-		b.cache.put(s.hash, s.slot, b.pool.strict)
+		b.cache.put(s, b.pool.strict)
 	}
 	return nil
 }
 
-// needsDrop tells whether some item of the series has to be refused. It is the part
-// of validation that runs for every sample.
+// needsDrop tells whether some item of the series has to be refused, and notes whether
+// its timestamps rise. It is the part of validation that runs for every sample.
 func (b *Batch) needsDrop(s *Series, bounds timeBounds) bool {
+	last, uneven := int64(math.MinInt64), false
 	for _, smp := range b.samplesOf(s) {
 		if smp.T < bounds.min || smp.T > bounds.max {
 			return true
 		}
+		uneven = uneven || smp.T <= last
+		last = smp.T
 	}
+	s.uneven = uneven
 	if s.extra == 0 {
 		return false
 	}
-	for _, h := range b.histogramsOf(s) {
+	for i := range b.histogramsOf(s) {
+		h := &b.histogramsOf(s)[i]
 		if h.t < bounds.min || h.t > bounds.max {
 			return true
 		}
+		s.uneven = s.uneven || h.t <= last
+		last = h.t
 	}
 	for _, e := range b.exemplarsOf(s) {
 		if checkExemplar(e, bounds.max) != nil {
