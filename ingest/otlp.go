@@ -68,45 +68,56 @@ func (h *otlpHandler) serve(r *http.Request) (otlpFormat, otlpAnswer) {
 		return format, otlpAnswer{status: http.StatusBadRequest, text: err.Error()}
 	}
 	if typeErr != nil {
-		return format, otlpAnswerError(typeErr)
+		return format, h.refuseOTLP(r, tenant, typeErr)
 	}
 	room := h.roomFor(tenant)
 	defer room.leave()
-	md, err := h.acceptOTLP(r, &room, format, gzipped)
+	result := &otlpResult{}
+	md, err := h.receiveOTLP(r, &room, format, gzipped, result)
 	if err != nil {
 		h.limited.request(tenant, err)
-		return format, otlpAnswerError(err)
+		return format, h.refuseOTLP(r, tenant, err)
 	}
-	result := &otlpResult{points: md.DataPointCount()}
-	if err := h.writeOTLP(r.Context(), &room, md, result); err != nil {
-		return format, otlpAnswerError(err)
-	}
-	if result.unavailable != "" {
+	a := h.answerOTLP(r, &room, md, result)
+	if a.status == http.StatusServiceUnavailable {
 		room.giveBack()
 	}
-	return format, result.answer()
+	h.cfg.Ledger.recordOTLP(r, tenant, &result.delivery, a.status)
+	return format, a
 }
 
-// acceptOTLP reads a request that the node has room for and its tenant may send now.
-// What counts towards the tenant's rate is data points.
-func (h *otlpHandler) acceptOTLP(r *http.Request, room *admission, format otlpFormat, gzipped bool) (md pmetric.Metrics, err error) {
-	if err := h.admit(room); err != nil {
-		return md, err
+// refuseOTLP answers a request of which the data points are not known.
+func (h *otlpHandler) refuseOTLP(r *http.Request, tenant string, err error) otlpAnswer {
+	a := otlpAnswerError(err)
+	h.cfg.Ledger.refuse(r, tenant, nil, a.status)
+	return a
+}
+
+// answerOTLP writes the data points and says what became of them.
+func (h *otlpHandler) answerOTLP(r *http.Request, room *admission, md pmetric.Metrics, result *otlpResult) otlpAnswer {
+	result.points = md.DataPointCount()
+	result.delivery.unwritten = ReasonTranslation
+	err := h.writeOTLP(r, room, md, result)
+	if err == nil {
+		return result.answer()
 	}
-	if md, err = h.receiveOTLP(r, room, format, gzipped); err != nil {
-		return md, err
-	}
-	return md, room.pay(h.cfg.Now(), Counts{Samples: md.DataPointCount()})
+	h.limited.request(room.tenant, err)
+	result.delivery.unwritten = ReasonTooLarge
+	return otlpAnswerError(err)
 }
 
 // receiveOTLP reads and decodes a request, taking up room for it.
-func (h *otlpHandler) receiveOTLP(r *http.Request, room *admission, format otlpFormat, gzipped bool) (md pmetric.Metrics, err error) {
+func (h *otlpHandler) receiveOTLP(r *http.Request, room *admission, format otlpFormat, gzipped bool, result *otlpResult) (md pmetric.Metrics, err error) {
+	if err := h.admit(room); err != nil {
+		return md, err
+	}
 	limits := room.limits
 	b := h.batches.getUnder(room.tenant, limits) // Only for its buffers: what is decoded is a copy.
 	defer b.release()
 	if b.wireBuf, err = readBody(r, b.wireBuf, limits.BodyBytes, room); err != nil {
 		return md, err
 	}
+	result.delivery.request = fingerprintOf(b)
 	body := b.wireBuf
 	if gzipped {
 		size, err := gunzippedSize(b.wireBuf, limits.DecodedBytes)
@@ -147,14 +158,14 @@ func decodeOTLP(body []byte, format otlpFormat) (pmetric.Metrics, error) {
 
 // writeOTLP translates md and writes what comes out of it. An error refuses the request
 // as a whole; what of it was written before stays.
-func (h *otlpHandler) writeOTLP(ctx context.Context, room *admission, md pmetric.Metrics, result *otlpResult) error {
-	now := h.cfg.Now()
+func (h *otlpHandler) writeOTLP(r *http.Request, room *admission, md pmetric.Metrics, result *otlpResult) error {
+	ctx, now := r.Context(), h.cfg.Now()
 	bounds := boundsAround(now, h.cfg.MaxPast, h.cfg.MaxFuture)
 	s := otlpSifter{bounds: bounds, limits: *room.limits, settings: h.settings, result: result}
 	if err := s.sift(md); err != nil {
 		return err
 	}
-	c := &otlpCollector{handler: h.handler, ctx: ctx, tenant: room.tenant, limits: room.limits, bounds: bounds, result: result}
+	c := &otlpCollector{handler: h.handler, request: r, room: room, bounds: bounds, result: result}
 	untranslated := h.translate(ctx, md, c)
 	if err := c.Commit(); err != nil {
 		return err
@@ -165,7 +176,7 @@ func (h *otlpHandler) writeOTLP(ctx context.Context, room *admission, md pmetric
 	if untranslated != nil && result.unavailable == "" {
 		// Sift let something through. Of its metric, what came before it is stored.
 		missing := result.points - result.rejected - int(c.points)
-		result.refuse(max(0, missing), ReasonTranslation, "%s", printable(firstError(untranslated).Error()))
+		result.refuse(otlpCount{points: max(0, missing)}, ReasonTranslation, "%s", printable(firstError(untranslated).Error()))
 	}
 	for reason, n := range result.ownReasons {
 		h.metrics.refuse(reason, n)

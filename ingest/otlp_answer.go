@@ -26,16 +26,21 @@ type otlpResult struct {
 
 	// ownReasons are those of reasons that no batch has counted.
 	ownReasons map[Reason]int
+
+	// delivery is the same in samples.
+	delivery otlpDelivery
 }
 
 // refuse notes that data points were refused before they were translated. None, with a
 // reason, is something that is no data point.
-func (r *otlpResult) refuse(points int, reason Reason, format string, args ...any) {
+func (r *otlpResult) refuse(n otlpCount, reason Reason, format string, args ...any) {
 	if r.ownReasons == nil {
 		r.ownReasons = map[Reason]int{}
 	}
-	r.ownReasons[reason] += max(1, points)
-	r.reject(points, reason, func() string { return fmt.Sprintf(format, args...) })
+	r.ownReasons[reason] += max(1, n.points)
+	r.delivery.sifted += n.samples
+	r.delivery.refuse(reason, n.samples)
+	r.reject(n.points, reason, func() string { return fmt.Sprintf(format, args...) })
 }
 
 func (r *otlpResult) reject(points int, reason Reason, example func() string) {
@@ -52,6 +57,7 @@ func (r *otlpResult) reject(points int, reason Reason, example func() string) {
 // addOutcome notes what became of a batch. owners has, beside each of its series, the
 // number of the data point that the series is of, or 0.
 func (r *otlpResult) addOutcome(b *Batch, o Outcome, owners []uint32) {
+	r.delivery.add(b, o)
 	if o.Unavailable > 0 && r.unavailable == "" {
 		r.unavailable = unavailableText(b, o)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"unsafe"
@@ -34,9 +35,8 @@ const (
 // little as one of remote write is. It belongs to one request.
 type otlpCollector struct {
 	handler *handler
-	ctx     context.Context
-	tenant  string
-	limits  *Limits
+	request *http.Request
+	room    *admission
 	bounds  timeBounds
 	result  *otlpResult
 
@@ -51,6 +51,7 @@ type otlpCollector struct {
 	scratch []byte
 	// stopped is why nothing is taken any more, for the request as a whole.
 	stopped error
+	paid    bool
 }
 
 // otlpPoint tells a data point from the next one. Those of classic histograms and
@@ -78,6 +79,7 @@ const (
 // the converter takes them for a cancelled context and stops.
 func (c *otlpCollector) Append(_ storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
 	if opts.MetricFamilyName == targetInfoName && opts.Metadata.Help == targetInfoHelp {
+		c.result.delivery.targets++
 		c.targets = append(c.targets, targetSample{ls, t, v})
 		return 0, c.end()
 	}
@@ -142,7 +144,7 @@ func (c *otlpCollector) full() bool {
 
 // add puts a series, which belongs to the given data point, into the batch.
 func (c *otlpCollector) add(msg []byte, point uint32, opts *storage.AOptions) {
-	limits := c.limits
+	limits := c.room.limits
 	if c.size += int64(len(msg)); c.size > limits.ExpandedBytes {
 		c.stopped = &tooLargeError{"size after translation", c.size, limits.ExpandedBytes}
 	}
@@ -154,7 +156,7 @@ func (c *otlpCollector) add(msg []byte, point uint32, opts *storage.AOptions) {
 		c.flush()
 	}
 	if c.batch == nil {
-		c.batch = c.handler.batches.getUnder(c.tenant, c.limits)
+		c.batch = c.handler.batches.getUnder(c.room.tenant, limits)
 		c.entries, c.owners, c.family = 0, c.owners[:0], ""
 	}
 	b := c.batch
@@ -232,11 +234,27 @@ func (c *otlpCollector) flush() {
 		c.stopped = err
 		return
 	}
-	o := c.handler.cfg.Writer.Write(c.ctx, b)
+	if c.stopped = c.pay(b); c.stopped != nil {
+		return
+	}
+	o := c.handler.cfg.Writer.Write(c.request.Context(), b)
 	c.handler.metrics.count(b, o)
-	c.handler.limited.series(c.tenant, b.refused)
-	c.handler.limited.series(c.tenant, o.Rejected)
+	c.handler.limited.series(c.room.tenant, b.refused)
+	c.handler.limited.series(c.room.tenant, o.Rejected)
 	c.result.addOutcome(b, o, c.owners)
+}
+
+// pay takes the samples of the request from the rate of the tenant, all of them before the
+// first batch is written: what is answered 429 has stored nothing. What counts is what the
+// data points become, not how many there are, and not target_info, which nobody sent.
+func (c *otlpCollector) pay(b *Batch) error {
+	if c.paid {
+		return nil
+	}
+	c.paid = true
+	d := &c.result.delivery
+	d.identify(c.handler.cfg.Ledger, c.request, b)
+	return c.room.pay(c.handler.cfg.Now(), Counts{Samples: d.left})
 }
 
 // appendLabelSet appends the label entries of a TimeSeries.

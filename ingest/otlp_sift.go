@@ -47,13 +47,14 @@ func (s *otlpSifter) sift(md pmetric.Metrics) error {
 		UnderscoreLabelSanitization: s.settings.LabelNameUnderscoreSanitization, //nolint:staticcheck // Prometheus still has it.
 		PreserveMultipleUnderscores: s.settings.LabelNamePreserveMultipleUnderscores,
 	}
+	defer func() { s.result.delivery.left = s.countOfAll(md).samples }()
 	md.ResourceMetrics().RemoveIf(func(rm pmetric.ResourceMetrics) bool {
 		s.from, s.to = math.MaxInt64, math.MinInt64
-		if s.tooMany("resource", rm.Resource().Attributes(), func() int { return pointsOfResource(rm) }) {
+		if s.tooMany("resource", rm.Resource().Attributes(), func() otlpCount { return s.countOfResource(rm) }) {
 			return true
 		}
 		rm.ScopeMetrics().RemoveIf(func(sm pmetric.ScopeMetrics) bool {
-			if s.tooMany("scope", sm.Scope().Attributes(), func() int { return pointsOfScope(sm) }) {
+			if s.tooMany("scope", sm.Scope().Attributes(), func() otlpCount { return s.countOfScope(sm) }) {
 				return true
 			}
 			sm.Metrics().RemoveIf(s.removeMetric)
@@ -71,51 +72,20 @@ func (s *otlpSifter) sift(md pmetric.Metrics) error {
 }
 
 // tooMany refuses everything below a resource or scope with too many attributes.
-func (s *otlpSifter) tooMany(what string, attrs pcommon.Map, points func() int) bool {
+func (s *otlpSifter) tooMany(what string, attrs pcommon.Map, count func() otlpCount) bool {
 	n := attrs.Len()
 	if n <= otlpResourceAttributesMax {
 		return false
 	}
-	s.result.refuse(points(), ReasonLabelCount, "%s has %d attributes, limit %d", what, n, otlpResourceAttributesMax)
+	s.result.refuse(count(), ReasonLabelCount, "%s has %d attributes, limit %d", what, n, otlpResourceAttributesMax)
 	return true
-}
-
-func pointsOfResource(rm pmetric.ResourceMetrics) (n int) {
-	for _, sm := range rm.ScopeMetrics().All() {
-		n += pointsOfScope(sm)
-	}
-	return n
-}
-
-func pointsOfScope(sm pmetric.ScopeMetrics) (n int) {
-	for _, m := range sm.Metrics().All() {
-		n += pointsOf(m)
-	}
-	return n
-}
-
-func pointsOf(m pmetric.Metric) int {
-	switch m.Type() {
-	case pmetric.MetricTypeGauge:
-		return m.Gauge().DataPoints().Len()
-	case pmetric.MetricTypeSum:
-		return m.Sum().DataPoints().Len()
-	case pmetric.MetricTypeHistogram:
-		return m.Histogram().DataPoints().Len()
-	case pmetric.MetricTypeExponentialHistogram:
-		return m.ExponentialHistogram().DataPoints().Len()
-	case pmetric.MetricTypeSummary:
-		return m.Summary().DataPoints().Len()
-	default:
-		return 0
-	}
 }
 
 // removeMetric takes the bad data points out of a metric, and tells whether none are
 // left of those that it had.
 func (s *otlpSifter) removeMetric(m pmetric.Metric) bool {
 	before := pointsOf(m)
-	if s.badMetric(m, before) {
+	if s.badMetric(m) {
 		return true
 	}
 	switch m.Type() {
@@ -144,11 +114,11 @@ func (s *otlpSifter) removeMetric(m pmetric.Metric) bool {
 
 // badMetric refuses a metric as a whole. Prometheus' converter would do the same, and
 // remember an error for each.
-func (s *otlpSifter) badMetric(m pmetric.Metric, points int) bool {
+func (s *otlpSifter) badMetric(m pmetric.Metric) bool {
 	temporality := pmetric.AggregationTemporalityCumulative
 	switch m.Type() {
 	case pmetric.MetricTypeEmpty:
-		s.refuse(m, points, ReasonTranslation, "unknown type")
+		s.refuse(m, s.countOf(m), ReasonTranslation, "unknown type")
 		return true
 	case pmetric.MetricTypeSum:
 		temporality = m.Sum().AggregationTemporality()
@@ -159,12 +129,12 @@ func (s *otlpSifter) badMetric(m pmetric.Metric, points int) bool {
 	}
 	// Prometheus refuses others by default: rate() and its kin need what only grows.
 	if temporality != pmetric.AggregationTemporalityCumulative {
-		s.refuse(m, points, ReasonTemporality,
+		s.refuse(m, s.countOf(m), ReasonTemporality,
 			"temporality is %s; only cumulative is stored: set the SDK to it or use the collector's deltatocumulative processor", strings.ToLower(temporality.String()))
 		return true
 	}
 	if _, err := s.metrics.Build(prometheusremotewrite.TranslatorMetricFromOtelMetric(m)); err != nil {
-		s.refuse(m, points, ReasonTranslation, "name cannot be that of a metric")
+		s.refuse(m, s.countOf(m), ReasonTranslation, "name cannot be that of a metric")
 		return true
 	}
 	return false
@@ -174,7 +144,7 @@ func (s *otlpSifter) badScale(m pmetric.Metric, p pmetric.ExponentialHistogramDa
 	if p.Scale() >= histogram.ExponentialSchemaMin {
 		return false
 	}
-	s.refuse(m, 1, ReasonHistogram, "scale %d is below %d", p.Scale(), histogram.ExponentialSchemaMin)
+	s.refuse(m, s.countOfPoint(p), ReasonHistogram, "scale %d is below %d", p.Scale(), histogram.ExponentialSchemaMin)
 	return true
 }
 
@@ -195,20 +165,20 @@ func (s *otlpSifter) removePoint(m pmetric.Metric, p otlpDataPoint) bool {
 	const nanosPerMilli = 1e6
 	t := int64(p.Timestamp()) / nanosPerMilli
 	if n := p.Attributes().Len(); n > s.limits.LabelsPerSeries {
-		s.refuse(m, 1, ReasonLabelCount, "data point has %d attributes, limit %d", n, s.limits.LabelsPerSeries)
+		s.refuse(m, s.countOfPoint(p), ReasonLabelCount, "data point has %d attributes, limit %d", n, s.limits.LabelsPerSeries)
 		return true
 	}
 	switch {
 	case t > s.bounds.max:
-		s.refuse(m, 1, ReasonFuture, "timestamp %d: too far in the future", t)
+		s.refuse(m, s.countOfPoint(p), ReasonFuture, "timestamp %d: too far in the future", t)
 		return true
 	case t < s.bounds.min:
-		s.refuse(m, 1, ReasonPast, "timestamp %d: too far in the past", t)
+		s.refuse(m, s.countOfPoint(p), ReasonPast, "timestamp %d: too far in the past", t)
 		return true
 	}
 	for name := range p.Attributes().All() {
 		if !s.canBeLabel(name) {
-			s.refuse(m, 1, ReasonTranslation, "attribute %s cannot be a label", quoted(name))
+			s.refuse(m, s.countOfPoint(p), ReasonTranslation, "attribute %s cannot be a label", quoted(name))
 			return true
 		}
 	}
@@ -228,8 +198,8 @@ func (s *otlpSifter) canBeLabel(name string) bool {
 	return err == nil
 }
 
-func (s *otlpSifter) refuse(m pmetric.Metric, points int, reason Reason, format string, args ...any) {
-	s.result.refuse(points, reason, "metric %s: "+format, append([]any{quoted(m.Name())}, args...)...)
+func (s *otlpSifter) refuse(m pmetric.Metric, n otlpCount, reason Reason, format string, args ...any) {
+	s.result.refuse(n, reason, "metric %s: "+format, append([]any{quoted(m.Name())}, args...)...)
 }
 
 // quoted is a text of a sender that is quoted when it is shown.

@@ -73,6 +73,9 @@ const (
 	// Reasons of OTLP only, for which no series comes to be.
 	ReasonTemporality Reason = "unsupported_temporality"
 	ReasonTranslation Reason = "not_translatable"
+	// ReasonTooLarge is what of an OTLP request comes after its translation got too
+	// large. Other requests are refused before anything of them is stored.
+	ReasonTooLarge Reason = "request_too_large"
 	// ReasonOther stands for a reason that this version does not know.
 	ReasonOther Reason = "other"
 )
@@ -94,7 +97,8 @@ func refusalReasons() []Reason {
 		ReasonLabelCount, ReasonLabelNameLength, ReasonLabelValueLength, ReasonNoSamples, ReasonMixedTypes,
 		ReasonFuture, ReasonPast, ReasonOutOfOrder, ReasonTooOld, ReasonOutOfBounds, ReasonDuplicate,
 		ReasonHistogram, ReasonHistogramDisabled, ReasonExemplar, ReasonExemplarDropped, ReasonInvalidSample,
-		ReasonExemplarCount, ReasonLimit, ReasonTenantLimit, ReasonMixed, ReasonTemporality, ReasonTranslation, ReasonOther,
+		ReasonExemplarCount, ReasonLimit, ReasonTenantLimit, ReasonMixed, ReasonTemporality, ReasonTranslation,
+		ReasonTooLarge, ReasonOther,
 	}
 }
 
