@@ -83,15 +83,15 @@ func (e *Env) NewCluster(t testing.TB, cfg ClusterConfig) *Cluster {
 	return c
 }
 
-// StartLoneNode starts a node that is told where to listen and where to keep its data, and nothing else, and waits until
-// it is ready.
-func (e *Env) StartLoneNode(t testing.TB, dataDir string) *Node {
+// StartLoneNode starts a node that is told where to listen and where to keep its data, and nothing but the given flags,
+// and waits until it is ready.
+func (e *Env) StartLoneNode(t testing.TB, dataDir string, flags ...string) *Node {
 	t.Helper()
 	web, internal := Loopback(e.FreePort(t)), Loopback(e.FreePort(t))
 	n := &Node{
 		API: API{Name: "penstock", URL: "http://" + web}, Name: "penstock", DataDir: dataDir,
 		t: t, bin: e.bin.penstock, dir: Dir(t), internal: internal,
-		args: []string{"--storage.path=" + dataDir, "--web.listen-address=" + web, "--internal.listen-address=" + internal},
+		args: append([]string{"--storage.path=" + dataDir, "--web.listen-address=" + web, "--internal.listen-address=" + internal}, flags...),
 	}
 	n.Start()
 	n.WaitReady()
@@ -186,6 +186,15 @@ func (n *Node) Flush() error {
 		return fmt.Errorf("flush %s: status %d: %s", n.Name, resp.Code, resp.Body)
 	}
 	return nil
+}
+
+// Reload has the node read its limits again.
+func (n *Node) Reload() error {
+	resp, err := API{Name: n.Name, URL: "http://" + n.internal}.Post("/-/reload", nil, nil)
+	if err == nil && resp.Code != http.StatusOK {
+		err = fmt.Errorf("reload %s: status %d: %s", n.Name, resp.Code, resp.Body)
+	}
+	return err
 }
 
 // RunPenstock runs penstock until it ends by itself and returns the exit code and everything it printed. The working

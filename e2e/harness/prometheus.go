@@ -32,6 +32,8 @@ type PrometheusConfig struct {
 	PushTo  string // host:port of the load balancer
 	Jobs    []ScrapeJob
 	Headers map[string]string // that it sends with every write
+	// DropOn429 leaves retry_on_http_429 at the default of Prometheus, which is false.
+	DropOn429 bool
 }
 
 // Prometheus is a real Prometheus server.
@@ -101,6 +103,9 @@ func prometheusFile(cfg PrometheusConfig) (string, error) {
 			return "", fmt.Errorf("the deployed file has no %s in its remote_write section", section)
 		}
 		fields[setting.key] = setting.value
+	}
+	if cfg.DropOn429 {
+		delete(write["queue_config"].(map[any]any), "retry_on_http_429")
 	}
 	out, err := yaml.Marshal(file)
 	return string(out), err

@@ -31,23 +31,30 @@ type Sender struct {
 	Reasons map[string]float64 `json:"rejectedByReason"`
 }
 
-// OnlySender asks for the ledger of all members and returns its only row.
-func (a API) OnlySender() (Sender, error) {
+// Senders asks for the ledger of all members.
+func (a API) Senders() ([]Sender, error) {
 	resp, err := a.Call("/api/v1/status/senders", map[string][]string{"cluster": {"true"}})
 	if err != nil {
-		return Sender{}, err
+		return nil, err
 	}
 	if err := resp.Complete(); err != nil {
-		return Sender{}, err
+		return nil, err
 	}
 	var ledger struct {
 		Senders []Sender `json:"senders"`
 	}
-	if err := json.Unmarshal(resp.Data, &ledger); err != nil {
+	err = json.Unmarshal(resp.Data, &ledger)
+	return ledger.Senders, err
+}
+
+// OnlySender returns the only row of the ledger.
+func (a API) OnlySender() (Sender, error) {
+	rows, err := a.Senders()
+	if err == nil && len(rows) != 1 {
+		err = fmt.Errorf("%d senders instead of 1: %+v", len(rows), rows)
+	}
+	if err != nil {
 		return Sender{}, err
 	}
-	if len(ledger.Senders) != 1 {
-		return Sender{}, fmt.Errorf("%d senders instead of 1: %+v", len(ledger.Senders), ledger.Senders)
-	}
-	return ledger.Senders[0], nil
+	return rows[0], nil
 }
