@@ -3,7 +3,10 @@
 
 package ingest
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Field numbers of a 2.0 TimeSeries.
 const (
@@ -113,27 +116,27 @@ func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 		}
 	}
 
-	s := Series{message: spanOf(at, at+len(msg)), labels: spanOf(firstRef, len(b.labelRefs)), labelsIn: inRefs}
-	refused, err := asRefusal(b.checkRefs(b.refsOf(&s), len(msg)))
+	refs := spanOf(firstRef, len(b.labelRefs))
+	hash, err := b.checkRefs(within(b.labelRefs, refs), len(msg))
+	refused, err := asRefusal(err)
 	if err != nil {
 		return err
-	}
-	if refused == nil && b.cache != nil {
-		b.hashSeries(&s)
 	}
 	before := len(b.refused)
 	if err := b.expandExemplars(m.exemplars); err != nil {
 		return err
 	}
-	s.damaged = len(b.refused) > before
-	if err := b.addSeries(s, m); err != nil {
+	s, err := b.addSeries(m)
+	if err != nil {
 		return err
 	}
-	return b.finishSeriesV2(refused, family)
+	s.message, s.labels, s.labelsIn, s.hash = spanOf(at, at+len(msg)), refs, inRefs, hash
+	s.damaged = len(b.refused) > before
+	return b.finishSeriesV2(refused, &family)
 }
 
 // finishSeriesV2 applies to the series that was added last what can be said only now.
-func (b *Batch) finishSeriesV2(refused *refusal, family inlineFamily) error {
+func (b *Batch) finishSeriesV2(refused *refusal, family *inlineFamily) error {
 	i := len(b.series) - 1
 	if refused == nil {
 		refused, _ = asRefusal(b.addFamily(i, family))
@@ -184,57 +187,71 @@ func readRefs(c *cursor, typ uint8, dst []uint32) ([]uint32, error) {
 	if err != nil {
 		return dst, err
 	}
-	for i := 0; i < len(run); {
+	// No reference is shorter than a byte.
+	dst = slices.Grow(dst, len(run))
+	refs, n := dst[len(dst):len(dst)+len(run)], 0
+	for i := 0; i < len(run) && n < len(refs); n++ {
 		// One or two bytes are nearly all references of a batch.
-		if v := run[i]; v < 0x80 {
-			dst = append(dst, uint32(v))
-			i++
-			continue
+		v := uint32(run[i])
+		i++
+		if v >= 0x80 {
+			if i < len(run) && run[i] < 0x80 {
+				v = v&0x7f | uint32(run[i])<<7
+				i++
+			} else {
+				m := cursor{b: run, i: i - 1}
+				long, err := m.varint()
+				if err != nil {
+					return dst, errPackedSplit
+				}
+				v, i = uint32(long), m.i
+			}
 		}
-		if i+1 < len(run) && run[i+1] < 0x80 {
-			dst = append(dst, uint32(run[i]&0x7f)|uint32(run[i+1])<<7)
-			i += 2
-			continue
-		}
-		m := cursor{b: run, i: i}
-		v, err := m.varint()
-		if err != nil {
-			return dst, errPackedSplit
-		}
-		dst = append(dst, uint32(v))
-		i = m.i
+		refs[n] = v
 	}
-	return dst, nil
+	return dst[:len(dst)+n], nil
 }
 
 // checkRefs finds what is wrong with the label references of a series whose message
 // has the given size, and adds up what the series comes to when it is written out:
-// references are cheap and symbols long.
-func (b *Batch) checkRefs(refs []uint32, message int) error {
+// references are cheap and symbols long. It returns the hash of the series, or a zero
+// one when there is no cache.
+func (b *Batch) checkRefs(refs []uint32, message int) (labelHash, error) {
 	if len(refs)%2 != 0 {
-		return refusef(ReasonSymbols, "odd number of label references (%d)", len(refs))
+		return labelHash{}, refusef(ReasonSymbols, "odd number of label references (%d)", len(refs))
 	}
 	if n := len(refs) / 2; n > b.limits.LabelsPerSeries {
-		return tooManyLabels(n, &b.limits)
+		return labelHash{}, tooManyLabels(n, &b.limits)
 	}
 	const overhead = 8 // tags and lengths of a label, and of the series
-	size := int64(message + overhead)
-	for _, ref := range refs {
-		if uint64(ref) >= uint64(len(b.symbols)) {
-			return refusef(ReasonSymbols, "symbol reference %d out of range (%d symbols)", ref, len(b.symbols))
+	size := int64(message + overhead + len(refs)*overhead)
+	symbols, hash := b.symbols, startHash
+	for i := 0; i+1 < len(refs); i += 2 {
+		n, v := uint64(refs[i]), uint64(refs[i+1])
+		if n >= uint64(len(symbols)) || v >= uint64(len(symbols)) {
+			_, err := b.symbol(refs[i])
+			if err == nil {
+				_, err = b.symbol(refs[i+1])
+			}
+			return labelHash{}, err
 		}
-		size += int64(len(b.symbols[ref].text)) + overhead
+		name, value := &symbols[n], &symbols[v]
+		size += int64(len(name.text) + len(value.text))
+		hash = hash.with(&name.hash, &value.hash)
 	}
 	if b.expanded += size; b.expanded > b.limits.ExpandedBytes {
-		return &tooLargeError{"size after writing out symbols", b.expanded, b.limits.ExpandedBytes}
+		return labelHash{}, &tooLargeError{"size after writing out symbols", b.expanded, b.limits.ExpandedBytes}
 	}
-	return nil
+	if b.cache == nil {
+		return labelHash{}, nil // It is of symbols that have no hashes.
+	}
+	return hash, nil
 }
 
 // expandLabels appends the label entries that refs name to the arena. Limits are
 // applied before a symbol is copied.
 func (b *Batch) expandLabels(refs []uint32) error {
-	if err := b.checkRefs(refs, 0); err != nil {
+	if _, err := b.checkRefs(refs, 0); err != nil {
 		return err
 	}
 	for i := 0; i < len(refs); i += 2 {
