@@ -3,10 +3,7 @@
 
 package ingest
 
-import (
-	"errors"
-	"slices"
-)
+import "errors"
 
 // Field numbers of a 2.0 TimeSeries.
 const (
@@ -100,6 +97,7 @@ func (b *Batch) scanAllSeriesV2(body []byte) error {
 func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 	m, firstRef := b.mark(), len(b.labelRefs)
 	var family inlineFamily
+	var pairs labelPairs
 	c := cursor{b: msg}
 	for !c.done() {
 		field, typ, err := c.tag()
@@ -107,7 +105,7 @@ func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 			return err
 		}
 		if field == fieldV2LabelRefs {
-			b.labelRefs, err = readRefs(&c, typ, b.labelRefs)
+			err = b.readLabelRefs(&c, typ, &pairs)
 		} else {
 			err = b.scanFieldV2(&c, field, typ, &family)
 		}
@@ -117,7 +115,7 @@ func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 	}
 
 	refs := spanOf(firstRef, len(b.labelRefs))
-	hash, err := b.checkRefs(within(b.labelRefs, refs), len(msg))
+	hash, err := b.checkLabelRefs(within(b.labelRefs, refs), &pairs, len(msg))
 	refused, err := asRefusal(err)
 	if err != nil {
 		return err
@@ -175,77 +173,6 @@ func (b *Batch) scanFieldV2(c *cursor, field int32, typ uint8, family *inlineFam
 		b.exemplars = append(b.exemplars, item)
 		return b.checkItems()
 	}
-}
-
-// readRefs reads one label reference, or a packed run of them.
-func readRefs(c *cursor, typ uint8, dst []uint32) ([]uint32, error) {
-	if typ == wireVarint {
-		v, err := c.varint()
-		return append(dst, uint32(v)), err
-	}
-	run, err := c.message(typ)
-	if err != nil {
-		return dst, err
-	}
-	// No reference is shorter than a byte.
-	dst = slices.Grow(dst, len(run))
-	refs, n := dst[len(dst):len(dst)+len(run)], 0
-	for i := 0; i < len(run) && n < len(refs); n++ {
-		// One or two bytes are nearly all references of a batch.
-		v := uint32(run[i])
-		i++
-		if v >= 0x80 {
-			if i < len(run) && run[i] < 0x80 {
-				v = v&0x7f | uint32(run[i])<<7
-				i++
-			} else {
-				m := cursor{b: run, i: i - 1}
-				long, err := m.varint()
-				if err != nil {
-					return dst, errPackedSplit
-				}
-				v, i = uint32(long), m.i
-			}
-		}
-		refs[n] = v
-	}
-	return dst[:len(dst)+n], nil
-}
-
-// checkRefs finds what is wrong with the label references of a series whose message
-// has the given size, and adds up what the series comes to when it is written out:
-// references are cheap and symbols long. It returns the hash of the series, or a zero
-// one when there is no cache.
-func (b *Batch) checkRefs(refs []uint32, message int) (labelHash, error) {
-	if len(refs)%2 != 0 {
-		return labelHash{}, refusef(ReasonSymbols, "odd number of label references (%d)", len(refs))
-	}
-	if n := len(refs) / 2; n > b.limits.LabelsPerSeries {
-		return labelHash{}, tooManyLabels(n, &b.limits)
-	}
-	const overhead = 8 // tags and lengths of a label, and of the series
-	size := int64(message + overhead + len(refs)*overhead)
-	symbols, hash := b.symbols, startHash
-	for i := 0; i+1 < len(refs); i += 2 {
-		n, v := uint64(refs[i]), uint64(refs[i+1])
-		if n >= uint64(len(symbols)) || v >= uint64(len(symbols)) {
-			_, err := b.symbol(refs[i])
-			if err == nil {
-				_, err = b.symbol(refs[i+1])
-			}
-			return labelHash{}, err
-		}
-		name, value := &symbols[n], &symbols[v]
-		size += int64(len(name.text) + len(value.text))
-		hash = hash.with(&name.hash, &value.hash)
-	}
-	if b.expanded += size; b.expanded > b.limits.ExpandedBytes {
-		return labelHash{}, &tooLargeError{"size after writing out symbols", b.expanded, b.limits.ExpandedBytes}
-	}
-	if b.cache == nil {
-		return labelHash{}, nil // It is of symbols that have no hashes.
-	}
-	return hash, nil
 }
 
 // expandLabels appends the label entries that refs name to the arena. Limits are
