@@ -50,9 +50,8 @@ type Batch struct {
 	familySeen []uint64
 	// expanded is what the series of a 2.0 request come to in 1.0 form.
 	expanded int64
-	// References of the 2.0 exemplar at hand, and the hashes of a series' symbols.
+	// exemplarRefs are the references of the 2.0 exemplar at hand.
 	exemplarRefs []uint32
-	hashes       []byte
 	// Buffers that are kept from batch to batch.
 	wireBuf, bodyBuf, concat, scratch []byte
 	spares                            [][]byte

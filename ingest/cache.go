@@ -5,7 +5,6 @@ package ingest
 
 import (
 	"context"
-	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -126,30 +125,24 @@ func (c *SeriesCache) hash(text []byte) labelHash {
 	return labelHash{h.Hi, h.Lo}
 }
 
-// hashSeries sets the hash of a series: of its label bytes, or, when it has
-// references, of the hashes of its symbols in their order, which is another hash for
-// the same labels. The symbols of a request are hashed once for all of its series.
-func (b *Batch) hashSeries(s *Series) {
-	if s.labelsIn == inRefs {
-		s.hash = b.cache.cache.hash(b.labelHashes(b.refsOf(s)))
-	} else {
-		s.hash = b.cache.cache.hash(b.labelBytesOf(s, nil))
-	}
-}
+// A series that has label references is hashed label by label, from the hashes of its
+// symbols, which are made once for all series of a request. So a series has one hash for
+// its label bytes and another one for its references.
 
-// labelHashes returns 128 bits for each label that refs name, in their order.
-func (b *Batch) labelHashes(refs []uint32) []byte {
-	const size = 16
-	// An odd number with bits everywhere, so that a name and a value do not commute.
-	const mix = 0x9e3779b97f4a7c15
-	b.hashes = slices.Grow(b.hashes[:0], size*len(refs)/2)[:size*(len(refs)/2)]
-	for i := 0; i+1 < len(refs); i += 2 {
-		name, value := &b.symbols[refs[i]].hash, &b.symbols[refs[i+1]].hash
-		out := b.hashes[i/2*size : i/2*size+size]
-		binary.LittleEndian.PutUint64(out, name.hi*mix+value.hi)
-		binary.LittleEndian.PutUint64(out[8:], name.lo*mix+value.lo)
-	}
-	return b.hashes
+// startHash is the hash of no labels. It is not zero, which would be a free place.
+var startHash = labelHash{hashMix, hashMix}
+
+// hashMix is an odd number with bits everywhere.
+const hashMix = 0x9e3779b97f4a7c15
+
+// with returns the hash of a series that has one label more than that of h. Each half
+// depends on the order of the labels, and on which of the two is the name: a step is
+// one to one in what was before it and is not linear. The hashes of symbols are as good
+// as random to whoever does not know the seed.
+func (h labelHash) with(name, value *labelHash) labelHash {
+	hi := (h.hi ^ (name.hi*hashMix + value.hi)) * hashMix
+	lo := (h.lo ^ (name.lo*hashMix + value.lo)) * hashMix
+	return labelHash{hi ^ hi>>32, lo ^ lo>>32}
 }
 
 // cacheShards keeps threads out of each other's way; a power of two.

@@ -165,7 +165,7 @@ func (f *inlineFamily) read(msg []byte) error {
 
 // addFamily looks the symbols of the metadata of series i up. It returns a refusal
 // when a reference is out of range.
-func (b *Batch) addFamily(i int, f inlineFamily) error {
+func (b *Batch) addFamily(i int, f *inlineFamily) error {
 	if b.familyKnown(b.refsOf(&b.series[i]), f) {
 		return nil
 	}
@@ -184,13 +184,13 @@ func (b *Batch) addFamily(i int, f inlineFamily) error {
 		return nil
 	}
 	f.series = i
-	b.families = append(b.families, f)
+	b.families = append(b.families, *f)
 	return nil
 }
 
 // familyKnown tells whether a series of the same name has brought the same metadata
 // in this request, and notes that it has.
-func (b *Batch) familyKnown(refs []uint32, f inlineFamily) bool {
+func (b *Batch) familyKnown(refs []uint32, f *inlineFamily) bool {
 	for i := 0; i+1 < len(refs); i += 2 {
 		if string(b.symbols[refs[i]].text) != model.MetricNameLabel {
 			continue

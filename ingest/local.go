@@ -167,8 +167,12 @@ func generationOf(app storage.AppenderV2) uint32 {
 func (tx *transaction) appendAll() {
 	tx.hosts = hostExemplars(tx.batch, tx.part)
 	for pos, i := range tx.part {
-		a := seriesAppend{tx: tx, pos: uint32(pos), s: &tx.batch.series[i]}
-		a.run()
+		s := &tx.batch.series[i]
+		done, err := tx.appendPlain(s)
+		if !done {
+			a := seriesAppend{tx: tx, pos: uint32(pos), s: s, failed: err}
+			a.run()
+		}
 	}
 	tx.loose = append(tx.loose, tx.hosts.loose...)
 }
@@ -183,13 +187,12 @@ type seriesAppend struct {
 	ref       storage.SeriesRef
 	exemplars pendingExemplars
 	fault     Fault
+	// failed is what appendPlain got for the sample.
+	failed error
 }
 
 func (a *seriesAppend) run() {
-	if a.s.generation == a.tx.generation && a.tx.generation != 0 {
-		a.ref = storage.SeriesRef(a.s.ref)
-	}
-	known := a.ref
+	a.ref = a.tx.refOf(a.s)
 	a.exemplars = a.tx.hosts.take(a.tx.batch, a.pos, a.s)
 	item := uint32(0)
 	for _, smp := range a.tx.batch.samplesOf(a.s) {
@@ -205,9 +208,7 @@ func (a *seriesAppend) run() {
 	// What no sample could carry has no series in this transaction.
 	a.tx.loose = append(a.tx.loose, a.exemplars.items...)
 	a.finish()
-	if c := a.tx.batch.cache; c != nil && a.ref != known && a.ref != 0 && a.tx.generation != 0 {
-		c.setRef(a.s.hash, uint64(a.ref), a.tx.generation)
-	}
+	a.tx.noteRef(a.s, a.ref)
 }
 
 // append appends one sample, or the histogram h at the time of smp.
@@ -248,7 +249,10 @@ func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
 	if a.ref == 0 {
 		ls = a.tx.labelsOf(a.s)
 	}
-	ref, err := a.tx.app.Append(a.ref, ls, smp.ST, smp.T, smp.V, ih, fh, opts)
+	ref, err := storage.SeriesRef(0), a.failed
+	if a.failed = nil; err == nil {
+		ref, err = a.tx.app.Append(a.ref, ls, smp.ST, smp.T, smp.V, ih, fh, opts)
+	}
 	if err != nil && a.ref != 0 && errors.Is(err, tsdb.ErrInvalidSample) {
 		// The head has dropped the series, and without labels it cannot make it anew.
 		ref, err = a.tx.app.Append(0, a.tx.labelsOf(a.s), smp.ST, smp.T, smp.V, ih, fh, opts)

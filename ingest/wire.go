@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 // Wire types of protobuf.
@@ -48,11 +49,48 @@ func (c *cursor) done() bool { return c.i >= len(c.b) }
 // varint reads a base-128 number. Like the generated decoders it takes up to ten
 // bytes and drops what does not fit 64 bits.
 func (c *cursor) varint() (uint64, error) {
-	if c.i < len(c.b) && c.b[c.i] < 0x80 {
-		v := c.b[c.i]
-		c.i++
-		return uint64(v), nil
+	b, i := c.b, c.i
+	if i < len(b) {
+		v := uint64(b[i])
+		if v < 0x80 {
+			c.i = i + 1
+			return v, nil
+		}
+		if i+1 < len(b) && b[i+1] < 0x80 {
+			c.i = i + 2
+			return v&0x7f | uint64(b[i+1])<<7, nil
+		}
 	}
+	return c.longVarint()
+}
+
+// longVarint is varint for a number of any length. Those of up to eight bytes, as
+// timestamps are, take no branch for each of them.
+func (c *cursor) longVarint() (uint64, error) {
+	left := len(c.b) - c.i
+	if len(c.b) < 8 || left <= 0 {
+		return c.anyVarint()
+	}
+	var v uint64
+	if left >= 8 {
+		v = binary.LittleEndian.Uint64(c.b[c.i:])
+	} else {
+		v = binary.LittleEndian.Uint64(c.b[len(c.b)-8:]) >> (64 - 8*left) // Zeros follow it.
+	}
+	const last = 0x8080808080808080 // The bit that is not set in the last byte.
+	ends := ^v & last
+	n := bits.TrailingZeros64(ends)/8 + 1
+	if n > min(left, 8) {
+		return c.anyVarint()
+	}
+	c.i += n
+	v &= (ends ^ (ends - 1)) &^ last // What follows the number is not of it.
+	v = v&0x007f007f007f007f | v&0x7f007f007f007f00>>1
+	v = v&0x00003fff00003fff | v&0x3fff00003fff0000>>2
+	return v&0xfffffff | v>>32<<28, nil
+}
+
+func (c *cursor) anyVarint() (uint64, error) {
 	var v uint64
 	for shift := uint(0); shift < 64; shift += 7 {
 		if c.i >= len(c.b) {
@@ -79,6 +117,18 @@ func (c *cursor) fixed64() (uint64, error) {
 
 // bytes reads a length and returns a view of that many bytes.
 func (c *cursor) bytes() ([]byte, error) {
+	if c.i < len(c.b) {
+		if n := int(c.b[c.i]); n < 0x80 && n < len(c.b)-c.i {
+			from := c.i + 1
+			c.i = from + n
+			return c.b[from:c.i:c.i], nil
+		}
+	}
+	return c.longBytes()
+}
+
+// longBytes is bytes for any length.
+func (c *cursor) longBytes() ([]byte, error) {
 	n, err := c.varint()
 	if err != nil {
 		return nil, err
@@ -93,6 +143,17 @@ func (c *cursor) bytes() ([]byte, error) {
 
 // tag reads the key of the next field.
 func (c *cursor) tag() (field int32, typ uint8, err error) {
+	if c.i < len(c.b) {
+		if key := c.b[c.i]; key < 0x80 && key >= 1<<3 && key&7 != wireEnd {
+			c.i++
+			return int32(key >> 3), key & 7, nil
+		}
+	}
+	return c.longTag()
+}
+
+// longTag is tag for a key of any length.
+func (c *cursor) longTag() (field int32, typ uint8, err error) {
 	key, err := c.varint()
 	if err != nil {
 		return 0, 0, err

@@ -83,20 +83,22 @@ func (b *Batch) mark() marks {
 	return marks{len(b.samples), len(b.histograms), len(b.exemplars)}
 }
 
-// addSeries appends s with the items that were added to the arenas since m.
-func (b *Batch) addSeries(s Series, m marks) error {
+// addSeries appends a series with the items that were added to the arenas since m, and
+// returns it to be filled in where it is.
+func (b *Batch) addSeries(m marks) (*Series, error) {
 	if n := len(b.series) + 1; n > b.limits.SeriesPerRequest {
-		return overLimit(LimitRequestSeries, "number of series", int64(n), int64(b.limits.SeriesPerRequest))
+		return nil, overLimit(LimitRequestSeries, "number of series", int64(n), int64(b.limits.SeriesPerRequest))
 	}
+	b.series = append(b.series, Series{})
+	s := &b.series[len(b.series)-1]
 	s.samples = spanOf(m.samples, len(b.samples))
 	if len(b.histograms) > m.histograms || len(b.exemplars) > m.exemplars {
-		x := b.addExtra(&s)
+		x := b.addExtra(s)
 		x.histograms = spanOf(m.histograms, len(b.histograms))
 		x.exemplars = spanOf(m.exemplars, len(b.exemplars))
 	}
-	b.received.add(b.counts(&s))
-	b.series = append(b.series, s)
-	return nil
+	b.received.add(b.counts(s))
+	return s, nil
 }
 
 // checkItems bounds the number of items in the arenas.
@@ -110,7 +112,6 @@ func (b *Batch) checkItems() error {
 
 // scanSeriesV1 reads the TimeSeries message that begins at position at of the body.
 func (b *Batch) scanSeriesV1(msg []byte, at int) error {
-	s := Series{message: spanOf(at, at+len(msg))}
 	m := b.mark()
 	c := cursor{b: msg, i: labelsEnd(msg)}
 	run := labelRun{copied: -1, to: c.i}
@@ -145,15 +146,20 @@ func (b *Batch) scanSeriesV1(msg []byte, at int) error {
 			return err
 		}
 	}
+	labels, place, from := spanOf(at+run.from, at+run.to), inBody, b.body
 	if run.copied >= 0 {
-		s.labels, s.labelsIn = spanOf(run.copied, len(b.arena)), inArena
-	} else {
-		s.labels = spanOf(at+run.from, at+run.to)
+		labels, place, from = spanOf(run.copied, len(b.arena)), inArena, b.arena
 	}
+	var hash labelHash
 	if b.cache != nil {
-		b.hashSeries(&s) // Now, while its bytes are near.
+		hash = b.cache.cache.hash(within(from, labels)) // Now, while its bytes are near.
 	}
-	return b.addSeries(s, m)
+	s, err := b.addSeries(m)
+	if err != nil {
+		return err
+	}
+	s.message, s.labels, s.labelsIn, s.hash = spanOf(at, at+len(msg)), labels, place, hash
+	return nil
 }
 
 // labelsEnd returns where the labels end that the message begins with. It takes the

@@ -97,6 +97,7 @@ func (b *Batch) scanAllSeriesV2(body []byte) error {
 func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 	m, firstRef := b.mark(), len(b.labelRefs)
 	var family inlineFamily
+	var pairs labelPairs
 	c := cursor{b: msg}
 	for !c.done() {
 		field, typ, err := c.tag()
@@ -104,7 +105,7 @@ func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 			return err
 		}
 		if field == fieldV2LabelRefs {
-			b.labelRefs, err = readRefs(&c, typ, b.labelRefs)
+			err = b.readLabelRefs(&c, typ, &pairs)
 		} else {
 			err = b.scanFieldV2(&c, field, typ, &family)
 		}
@@ -113,27 +114,27 @@ func (b *Batch) scanSeriesV2(msg []byte, at int) error {
 		}
 	}
 
-	s := Series{message: spanOf(at, at+len(msg)), labels: spanOf(firstRef, len(b.labelRefs)), labelsIn: inRefs}
-	refused, err := asRefusal(b.checkRefs(b.refsOf(&s), len(msg)))
+	refs := spanOf(firstRef, len(b.labelRefs))
+	hash, err := b.checkLabelRefs(within(b.labelRefs, refs), &pairs, len(msg))
+	refused, err := asRefusal(err)
 	if err != nil {
 		return err
-	}
-	if refused == nil && b.cache != nil {
-		b.hashSeries(&s)
 	}
 	before := len(b.refused)
 	if err := b.expandExemplars(m.exemplars); err != nil {
 		return err
 	}
-	s.damaged = len(b.refused) > before
-	if err := b.addSeries(s, m); err != nil {
+	s, err := b.addSeries(m)
+	if err != nil {
 		return err
 	}
-	return b.finishSeriesV2(refused, family)
+	s.message, s.labels, s.labelsIn, s.hash = spanOf(at, at+len(msg)), refs, inRefs, hash
+	s.damaged = len(b.refused) > before
+	return b.finishSeriesV2(refused, &family)
 }
 
 // finishSeriesV2 applies to the series that was added last what can be said only now.
-func (b *Batch) finishSeriesV2(refused *refusal, family inlineFamily) error {
+func (b *Batch) finishSeriesV2(refused *refusal, family *inlineFamily) error {
 	i := len(b.series) - 1
 	if refused == nil {
 		refused, _ = asRefusal(b.addFamily(i, family))
@@ -174,67 +175,10 @@ func (b *Batch) scanFieldV2(c *cursor, field int32, typ uint8, family *inlineFam
 	}
 }
 
-// readRefs reads one label reference, or a packed run of them.
-func readRefs(c *cursor, typ uint8, dst []uint32) ([]uint32, error) {
-	if typ == wireVarint {
-		v, err := c.varint()
-		return append(dst, uint32(v)), err
-	}
-	run, err := c.message(typ)
-	if err != nil {
-		return dst, err
-	}
-	for i := 0; i < len(run); {
-		// One or two bytes are nearly all references of a batch.
-		if v := run[i]; v < 0x80 {
-			dst = append(dst, uint32(v))
-			i++
-			continue
-		}
-		if i+1 < len(run) && run[i+1] < 0x80 {
-			dst = append(dst, uint32(run[i]&0x7f)|uint32(run[i+1])<<7)
-			i += 2
-			continue
-		}
-		m := cursor{b: run, i: i}
-		v, err := m.varint()
-		if err != nil {
-			return dst, errPackedSplit
-		}
-		dst = append(dst, uint32(v))
-		i = m.i
-	}
-	return dst, nil
-}
-
-// checkRefs finds what is wrong with the label references of a series whose message
-// has the given size, and adds up what the series comes to when it is written out:
-// references are cheap and symbols long.
-func (b *Batch) checkRefs(refs []uint32, message int) error {
-	if len(refs)%2 != 0 {
-		return refusef(ReasonSymbols, "odd number of label references (%d)", len(refs))
-	}
-	if n := len(refs) / 2; n > b.limits.LabelsPerSeries {
-		return tooManyLabels(n, &b.limits)
-	}
-	const overhead = 8 // tags and lengths of a label, and of the series
-	size := int64(message + overhead)
-	for _, ref := range refs {
-		if uint64(ref) >= uint64(len(b.symbols)) {
-			return refusef(ReasonSymbols, "symbol reference %d out of range (%d symbols)", ref, len(b.symbols))
-		}
-		size += int64(len(b.symbols[ref].text)) + overhead
-	}
-	if b.expanded += size; b.expanded > b.limits.ExpandedBytes {
-		return &tooLargeError{"size after writing out symbols", b.expanded, b.limits.ExpandedBytes}
-	}
-	return nil
-}
-
 // expandLabels appends the label entries that refs name to the arena. Limits are
 // applied before a symbol is copied.
 func (b *Batch) expandLabels(refs []uint32) error {
-	if err := b.checkRefs(refs, 0); err != nil {
+	if _, err := b.checkRefs(refs, 0); err != nil {
 		return err
 	}
 	for i := 0; i < len(refs); i += 2 {
