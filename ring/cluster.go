@@ -180,6 +180,31 @@ func (c *Cluster) setState(state State, timeout time.Duration) error {
 	return nil
 }
 
+// SetData tells the other members whether this one lacks data that it should hold, and the
+// latest former generation whose data it has been given back (see MemberStatus.Whole),
+// and returns when it is on the wire. Call it before the member turns ACTIVE, so that
+// no answer counts on it too early. After an error from gossip the values are set, but the
+// others may learn them late.
+func (c *Cluster) SetData(holes bool, refilled uint64) error {
+	c.announce.Lock()
+	defer c.announce.Unlock()
+	if c.stopped {
+		return errors.New("tell what data the member lacks: it has left the cluster")
+	}
+	c.mu.Lock()
+	changed := c.self.Holes != holes || c.self.Refilled != refilled
+	c.self.Holes, c.self.Refilled = holes, refilled
+	c.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	if err := c.list.UpdateNode(setStateTimeout); err != nil {
+		return fmt.Errorf("gossip what data the member lacks: %w", err)
+	}
+	c.logger.Info("member data changed", "holes", holes, "refilled", refilled)
+	return nil
+}
+
 // Leave says goodbye and stops gossip: as LEAVING, which keeps our slots for a
 // restart, unless the state is LEFT already. Call it once, after Run has ended.
 // A goodbye that nobody hears within timeout is no error: when all members stop at

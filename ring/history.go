@@ -43,6 +43,9 @@ func NewHistory(self Record, known []Record, rf int) *History {
 	h := &History{self: self.Name, rf: rf, records: map[string]Record{}, alive: map[string]bool{}, watching: self.LastSeen}
 	for _, r := range known {
 		h.records[r.Name] = r
+		if r.Name == self.Name {
+			self = self.after(r)
+		}
 	}
 	h.records[self.Name] = self
 	h.alive[self.Name] = true
@@ -67,10 +70,14 @@ func (h *History) View(now time.Time) *View {
 }
 
 // Seen notes a member that gossip says is alive. What it says of itself is the
-// truth, but for one thing: a generation that was LEFT stays LEFT.
+// truth, but for two things: a generation that was LEFT stays LEFT, and which data
+// directories it had before the others know.
 func (h *History) Seen(r Record) {
-	if old, ok := h.records[r.Name]; ok && old.State == Left && old.Generation == r.Generation {
-		r.State = Left
+	if old, ok := h.records[r.Name]; ok {
+		if old.State == Left && old.Generation == r.Generation {
+			r.State = Left
+		}
+		r = r.after(old)
 	}
 	r.ForgottenAt = time.Time{}
 	h.records[r.Name] = r
@@ -91,21 +98,18 @@ func (h *History) Lost(name string, now time.Time) {
 	delete(h.alive, name)
 }
 
-// Merge takes the records of another member. For a member that is alive here
-// gossip knows better, except that it may be LEFT. It returns how many records
-// did not fit. keep is the time of which a forgotten member must have been seen to be
+// Merge takes the records of another member. For a member that is alive here, this one
+// included, gossip knows better, except that it may be LEFT and which data directories it
+// had before. It returns how many records did not fit. keep is the time of which a forgotten member must have been seen to be
 // remembered still.
 func (h *History) Merge(remote []Record, keep, now time.Time) (dropped int) {
 	for _, r := range remote {
 		r = r.clampTo(now)
 		old, known := h.records[r.Name]
 		switch {
-		case r.Name == h.self || expired(r, keep, now):
+		case expired(r, keep, now):
 		case h.alive[r.Name]:
-			if r.State == Left && r.Generation == old.Generation {
-				old.State = Left
-				h.records[r.Name] = old
-			}
+			h.records[r.Name] = h.ofLiving(old, r)
 		case known:
 			h.records[r.Name] = newest(old, r)
 		case len(h.records) >= recordsMax:
@@ -115,6 +119,19 @@ func (h *History) Merge(remote []Record, keep, now time.Time) (dropped int) {
 		}
 	}
 	return dropped
+}
+
+// ofLiving returns the record of a living member, having heard r. A data directory later
+// than the one that is alive is not a former one: gossip tells of it soon, or it is a
+// second node with the name of a living one, and then nothing that it says counts.
+func (h *History) ofLiving(old, r Record) Record {
+	if r.Generation > old.Generation {
+		return old
+	}
+	if r.State == Left && r.Generation == old.Generation && r.Name != h.self {
+		old.State = Left
+	}
+	return old.after(r)
 }
 
 // expired reports whether a record may be dropped: a LEFT member's after
@@ -194,7 +211,7 @@ func (h *History) statuses(now time.Time) []MemberStatus {
 	statuses := make([]MemberStatus, 0, len(h.records))
 	for _, r := range h.Snapshot(now) {
 		statuses = append(statuses, MemberStatus{
-			Member: r.Member, Alive: h.alive[r.Name], LastSeen: r.LastSeen, Forgotten: r.forgotten(),
+			Member: r.Member, Alive: h.alive[r.Name], LastSeen: r.LastSeen, Forgotten: r.forgotten(), Replaced: r.Replaced,
 		})
 	}
 	return statuses

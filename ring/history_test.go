@@ -26,7 +26,12 @@ func randomRecord(rng *rand.Rand) Record {
 	if rng.IntN(2) == 0 {
 		r.ForgottenAt = testTime.Add(time.Duration(rng.IntN(4)) * time.Minute)
 	}
-	return r
+	r.Holes, r.Refilled = rng.IntN(2) == 0, uint64(rng.IntN(2))
+	if former := uint64(rng.IntN(3)); former != r.Generation {
+		r.Replaced = former
+	}
+	r.Ended = uint64(rng.IntN(3))
+	return r.after(r)
 }
 
 // Records travel in any order, any number of times and by any path. All members
@@ -47,10 +52,14 @@ func TestLeftEndsAGeneration(t *testing.T) {
 		for range 500 {
 			left, other := randomRecord(rng), randomRecord(rng)
 			left.State = Left
+			got := newest(left, other)
 			if other.Generation <= left.Generation {
-				require.Equal(t, Left, newest(left, other).State)
+				require.Equal(t, Left, got.State)
 			} else {
-				require.Equal(t, other, newest(left, other))
+				require.Equal(t, other.Member, got.Member)
+				if got.Replaced != 0 {
+					require.Greater(t, got.Replaced, left.Generation)
+				}
 			}
 		}
 	})
@@ -181,6 +190,10 @@ func TestHistoryFileSample(t *testing.T) {
 	require.False(t, records[0].forgotten())
 	require.Equal(t, "10.0.0.3:7946", records[1].GossipAddr)
 	require.True(t, records[1].forgotten())
+	require.Zero(t, records[0].Replaced)
+	require.Equal(t, uint64(1795089600000000000), records[1].Replaced)
+	require.Equal(t, records[1].Replaced, records[1].Refilled)
+	require.Equal(t, uint64(1795003200000000000), records[1].Ended)
 }
 
 func TestLoadHistorySetsADamagedFileAside(t *testing.T) {

@@ -18,6 +18,11 @@ type Record struct {
 	LastSeen time.Time `json:"lastSeen"`
 	// ForgottenAt is when a member was forgotten; zero if it was not.
 	ForgottenAt time.Time `json:"forgottenAt,omitzero"`
+	// Replaced is the latest generation of this name, other than Member.Generation, that
+	// was seen and did not end in LEFT; Ended the latest that did. A Replaced before Ended
+	// is 0, as are both in a record of the first versions.
+	Replaced uint64 `json:"replaced,omitempty"`
+	Ended    uint64 `json:"ended,omitempty"`
 }
 
 func (r Record) forgotten() bool { return !r.ForgottenAt.IsZero() }
@@ -40,11 +45,13 @@ func (r Record) stamp() time.Time {
 //   - a later data directory goes before an earlier one;
 //   - LEFT is the end of a generation: nothing brings it back;
 //   - then the later news; then the rest, only to be definite.
+//
+// What both know of former data directories goes with it.
 func newest(a, b Record) Record {
 	if compareRecords(a, b) < 0 {
-		return b
+		a, b = b, a
 	}
-	return a
+	return a.after(b)
 }
 
 func compareRecords(a, b Record) int {
@@ -59,6 +66,8 @@ func compareRecords(a, b Record) int {
 		cmp.Compare(a.InternalAddr, b.InternalAddr),
 		cmp.Compare(a.HTTPAddr, b.HTTPAddr),
 		cmp.Compare(a.GossipAddr, b.GossipAddr),
+		compareBool(a.Holes, b.Holes),
+		cmp.Compare(b.Refilled, a.Refilled),
 	)
 }
 

@@ -83,7 +83,7 @@ const (
 //	restart                 this member starts anew with what it had on disk
 //	members                 shows what is known
 //
-// A member is name[/zone[/state]][@generation]. Every command shows how slots moved.
+// A member is name[/zone[/state]][@generation][+holes][+refilled=<generation>]. Every command shows how slots moved.
 func (w *world) run(t *testing.T, words []string) string {
 	t.Helper()
 	command, args := words[0], words[1:]
@@ -146,8 +146,15 @@ func (w *world) heard(t *testing.T, args []string) {
 }
 
 func (w *world) parse(t *testing.T, arg string) Record {
+	arg, data, _ := strings.Cut(arg, "+")
 	spec, generation, _ := strings.Cut(arg, "@")
 	r := Record{LastSeen: w.now, Member: Member{State: Active, Generation: 1}}
+	r.Holes = data == "holes"
+	if n, ok := strings.CutPrefix(data, "refilled="); ok {
+		g, err := strconv.ParseUint(n, 10, 64)
+		require.NoError(t, err)
+		r.Refilled = g
+	}
 	if generation != "" {
 		g, err := strconv.ParseUint(generation, 10, 64)
 		require.NoError(t, err)
@@ -178,6 +185,9 @@ func (w *world) show() string {
 		}
 		if m.Forgotten {
 			health += ", forgotten"
+		}
+		if m.State != Left && !m.Whole() {
+			health += fmt.Sprintf(", not whole (holes %v, replaced %d, refilled %d)", m.Holes, m.Replaced, m.Refilled)
 		}
 		out += strings.TrimRight(fmt.Sprintf("%-4s %-3s %-8s %5d slots, %s", m.Name, m.Zone, m.State, slots[m.Name], health), " ") + "\n"
 	}
