@@ -40,7 +40,11 @@ type Cluster struct {
 	quiet   *quiet
 	list    *memberlist.Memberlist
 	addr    string
+	started time.Time // by cfg.Now; see now
 	view    atomic.Pointer[View]
+
+	// usurped is set when our name is another node's: our goodbye would be taken for its.
+	usurped atomic.Bool
 
 	// announce serialises changes of our own state and leaving.
 	announce sync.Mutex
@@ -48,14 +52,20 @@ type Cluster struct {
 
 	// mu guards what follows. It is never held while memberlist is called, because
 	// memberlist calls our delegates, which take it, under its own lock.
-	mu       sync.Mutex
-	history  *history
-	self     Member
-	watching time.Time // up and in the majority since; see history.forget
-	minority time.Time // not in the majority since; zero while in it
-	dirty    bool      // the file of last-known members is behind
+	mu      sync.Mutex
+	history *History
+	self    Member
+	dirty   bool      // the file of last-known members is behind
+	turn    time.Time // of housekeeping, the last
+	// minority is View.MinoritySince as a reading of cfg.Now.
+	minority time.Time
 	// contested is set when others still know our name at another address.
 	contested bool
+	rivals    map[string]rival // by name; see NotifyConflict
+	opinions  map[string]bool  // by sender; see opinion
+	// reunited are the members that came (back) to life since the last turn of the re-join
+	// loop. By gossip they are alive, but what they know of the dead may be old.
+	reunited map[string]bool
 }
 
 // NewCluster binds the gossip port and starts to answer on it; it contacts
@@ -66,7 +76,7 @@ func NewCluster(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Cl
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, logger: logger, quiet: newQuiet(cfg.Now), metrics: newClusterMetrics(reg)}
+	c := &Cluster{cfg: cfg, started: cfg.Now(), logger: logger, quiet: newQuiet(cfg.Now), metrics: newClusterMetrics(reg), rivals: map[string]rival{}, opinions: map[string]bool{}, reunited: map[string]bool{}}
 	for _, text := range cfg.Peers {
 		p, err := parsePeer(text)
 		if err != nil {
@@ -89,7 +99,7 @@ func NewCluster(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Cl
 }
 
 // start brings this member to life at the address of l.
-func (c *Cluster) start(l listener, known []record) error {
+func (c *Cluster) start(l listener, known []Record) error {
 	c.addr = l.addr()
 	c.self = Member{
 		Name: c.cfg.Identity.Name, Zone: c.cfg.Zone, State: Joining, Generation: c.cfg.Identity.Generation,
@@ -98,9 +108,7 @@ func (c *Cluster) start(l listener, known []record) error {
 	if _, err := (meta{c.self, c.cfg.Settings}).encode(); err != nil {
 		return err
 	}
-	now := c.now()
-	c.watching = now
-	c.history = newHistory(record{Member: c.self, GossipAddr: c.addr, LastSeen: now}, known)
+	c.history = NewHistory(Record{Member: c.self, GossipAddr: c.addr, LastSeen: c.now()}, known, c.cfg.Settings.RF)
 	c.publish()
 	list, err := memberlist.Create(c.memberlistConfig(l))
 	if err != nil {
@@ -129,7 +137,7 @@ func (c *Cluster) memberlistConfig(l listener) *memberlist.Config {
 	return m
 }
 
-func (c *Cluster) loadHistory() ([]record, error) {
+func (c *Cluster) loadHistory() ([]Record, error) {
 	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create cluster directory: %w", err)
 	}
@@ -154,8 +162,6 @@ func (c *Cluster) View() *View { return c.view.Load() }
 // Addr returns the gossip address that other members use.
 func (c *Cluster) Addr() string { return c.addr }
 
-func (c *Cluster) now() time.Time { return timestamp(c.cfg.Now()) }
-
 // SetState tells the other members our new state, and returns when it is on the
 // wire. LEFT is final: it gives up our slots at once, and no other state follows.
 // After an error from gossip the state is set, but the others may learn it late.
@@ -166,7 +172,7 @@ func (c *Cluster) SetState(state State) error {
 }
 
 func (c *Cluster) setState(state State, timeout time.Duration) error {
-	if c.stopped {
+	if c.stopped || c.usurped.Load() {
 		return errors.New("set member state: the member has left the cluster")
 	}
 	c.mu.Lock()
@@ -184,16 +190,45 @@ func (c *Cluster) setState(state State, timeout time.Duration) error {
 	return nil
 }
 
+// SetData tells the other members whether this one lacks data that it should hold, and the
+// latest former generation whose data it has been given back (see MemberStatus.Whole),
+// and returns when it is on the wire. Call it before the member turns ACTIVE, so that
+// no answer counts on it too early. After an error from gossip the values are set, but the
+// others may learn them late.
+func (c *Cluster) SetData(holes bool, refilled uint64) error {
+	c.announce.Lock()
+	defer c.announce.Unlock()
+	if c.stopped || c.usurped.Load() {
+		return errors.New("tell what data the member lacks: it has left the cluster")
+	}
+	c.mu.Lock()
+	changed := c.self.Holes != holes || c.self.Refilled != refilled
+	c.self.Holes, c.self.Refilled = holes, refilled
+	c.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	if err := c.list.UpdateNode(setStateTimeout); err != nil {
+		return fmt.Errorf("gossip what data the member lacks: %w", err)
+	}
+	c.logger.Info("member data changed", "holes", holes, "refilled", refilled)
+	return nil
+}
+
 // Leave says goodbye and stops gossip: as LEAVING, which keeps our slots for a
 // restart, unless the state is LEFT already. Call it once, after Run has ended.
 // A goodbye that nobody hears within timeout is no error: when all members stop at
 // once there may be nobody left, and else the others take us for dead, with the
-// same effect a few seconds later.
+// same effect a few seconds later. A node that was refused because of its name says nothing.
 func (c *Cluster) Leave(timeout time.Duration) error {
 	c.announce.Lock()
 	defer c.announce.Unlock()
 	if c.stopped {
 		return nil
+	}
+	if c.usurped.Load() {
+		c.stopped = true
+		return c.list.Shutdown()
 	}
 	if err := c.setState(Leaving, timeout); err != nil && !errors.Is(err, errLeft) {
 		c.logger.Info("no member heard that this one is leaving", "err", err)
@@ -207,20 +242,14 @@ func (c *Cluster) Leave(timeout time.Duration) error {
 
 // publish makes the history the current view. The caller holds mu, or is alone.
 func (c *Cluster) publish() {
-	now := c.now()
-	switch majority := c.history.majority(); {
-	case majority && !c.minority.IsZero():
-		c.minority, c.watching = time.Time{}, now
-	case !majority && c.minority.IsZero():
-		c.minority = now
+	v := c.history.View(c.now())
+	switch {
+	case v.MinoritySince.IsZero():
+		c.minority = time.Time{}
+	case c.minority.IsZero():
+		c.minority = c.cfg.Now()
 	}
-	members := c.history.ringMembers()
-	v := &View{Self: c.self.Name, Members: c.history.statuses(now), MinoritySince: c.minority}
-	if old := c.view.Load(); old != nil {
-		v.Ring = old.Ring.with(members)
-	} else {
-		v.Ring = New(members, c.cfg.Settings.RF)
-	}
+	v.MinoritySince = c.minority
 	c.view.Store(v)
 	c.metrics.observe(v)
 	c.dirty = true

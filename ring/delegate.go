@@ -46,9 +46,10 @@ func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
 // starts learns of those that are dead.
 func (d *delegate) LocalState(bool) []byte {
 	d.mu.Lock()
-	records := d.history.snapshot(d.cluster().now())
+	now := d.cluster().now()
+	records := d.history.Snapshot(now)
 	d.mu.Unlock()
-	data, err := encodeHistory(records)
+	data, err := encodeHistory(sender{From: d.cfg.Identity.Name, Addr: d.addr, Sent: now}, records)
 	if err != nil {
 		d.logger.Error("member history not sent", "err", err)
 		return nil
@@ -61,7 +62,7 @@ func (d *delegate) LocalState(bool) []byte {
 // old one dead, and would not learn it by itself for up to a minute: so the
 // re-join loop calls again, see targets.
 func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
-	records, err := decodeHistory(buf)
+	h, err := decodeHistory(buf)
 	if err != nil {
 		d.metrics.dropped.Inc()
 		if d.quiet.allow("history") {
@@ -71,15 +72,27 @@ func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, r := range records {
-		if r.Name == d.self.Name && r.GossipAddr != d.addr {
-			d.contested = true
+	if d.rivalOf(h.sender) {
+		return
+	}
+	for _, r := range h.Members {
+		if r.Name == d.self.Name {
+			agrees := r.GossipAddr == d.addr
+			d.contested = d.contested || !agrees
+			d.cluster().opinion(h.From, agrees)
 		}
 	}
 	now := d.cluster().now()
-	dropped := d.history.merge(records, now.Add(-d.cfg.ForgottenRetention), now)
+	dropped := d.history.Merge(Translate(h.Members, h.Sent, now), now.Add(-d.cfg.ForgottenRetention), now)
 	d.metrics.dropped.Add(float64(dropped))
 	d.cluster().publish()
+}
+
+// rivalOf reports whether a sender has the name of a living member and is not it. What
+// it says is not believed, least of all of that member; if it is the member itself,
+// restarted, it will say it again. The caller holds mu.
+func (d *delegate) rivalOf(s sender) bool {
+	return s.From != "" && d.history.alive[s.From] && d.history.records[s.From].GossipAddr != s.Addr
 }
 
 // NotifyAlive refuses members that cannot be part of this ring. It is called for

@@ -24,8 +24,12 @@ func (d *delegate) seen(node *memberlist.Node) {
 	d.mu.Lock()
 	old, known := d.history.records[node.Name]
 	wasAlive := d.history.alive[node.Name]
-	d.history.seen(record{Member: m.Member, GossipAddr: node.Address(), LastSeen: d.cluster().now()})
+	d.history.Seen(Record{Member: m.Member, GossipAddr: node.Address(), LastSeen: d.cluster().now()})
+	if !wasAlive {
+		d.reunited[node.Name] = true
+	}
 	d.cluster().publish()
+	replaced := d.history.records[node.Name].Replaced > m.Refilled
 	d.mu.Unlock()
 
 	if node.Name == d.cfg.Identity.Name {
@@ -33,8 +37,8 @@ func (d *delegate) seen(node *memberlist.Node) {
 	}
 	attrs := []any{"member", node.Name, "zone", m.Zone, "state", m.State, "addr", node.Address()}
 	switch {
-	case known && old.Generation != m.Generation:
-		d.logger.Warn("member came back with another data directory", attrs...)
+	case replaced && (!wasAlive || old.Generation != m.Generation):
+		d.logger.Warn("member came back with another data directory; it counts as missing in queries until it is refilled", attrs...)
 	case !known:
 		d.logger.Info("member joined", attrs...)
 	case !wasAlive:
@@ -48,7 +52,7 @@ func (d *delegate) seen(node *memberlist.Node) {
 // unless it is LEFT.
 func (d *delegate) NotifyLeave(node *memberlist.Node) {
 	d.mu.Lock()
-	d.history.lost(node.Name, d.cluster().now())
+	d.history.Lost(node.Name, d.cluster().now())
 	state := d.history.records[node.Name].State
 	d.cluster().publish()
 	d.mu.Unlock()
@@ -60,22 +64,5 @@ func (d *delegate) NotifyLeave(node *memberlist.Node) {
 		d.logger.Info("member stopped; it keeps its slots", "member", node.Name, "state", state)
 	default:
 		d.logger.Warn("member is dead; it keeps its slots", "member", node.Name, "state", state)
-	}
-}
-
-// NotifyConflict is told that a living member's name was heard from another
-// address. With the same generation that is the member itself, restarted before
-// its death was noticed, and settles in seconds. Else two nodes share a name.
-func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
-	here, errHere := decodeMeta(existing.Name, existing.Meta)
-	there, errThere := decodeMeta(other.Name, other.Meta)
-	if errHere == nil && errThere == nil && here.Generation == there.Generation {
-		d.logger.Debug("member restarted at another address", "member", existing.Name, "old", existing.Address(), "new", other.Address())
-		return
-	}
-	d.metrics.nameConflicts.Inc()
-	if d.quiet.allow("conflict" + existing.Name) {
-		d.logger.Error("two members have one name; the second is ignored; give each its own --cluster.name and data directory",
-			"member", existing.Name, "first", existing.Address(), "second", other.Address())
 	}
 }

@@ -22,30 +22,38 @@ const (
 
 // Run keeps the cluster whole until ctx ends: it tries to reach members that are
 // missing, forgets those that are dead too long, and keeps the file of last-known
-// members. Call it once.
+// members. Call it once. It ends with a *RefusedError if another node under the name of this
+// member has taken its place.
 func (c *Cluster) Run(ctx context.Context) error {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		every(ctx, c.cfg.RejoinInterval, func() { c.rejoin(ctx) })
-		return nil
+		return every(ctx, c.cfg.RejoinInterval, func() error {
+			c.rejoin(ctx)
+			return c.deposed()
+		})
 	})
 	group.Go(func() error {
 		written := c.now()
-		every(ctx, housekeepInterval, func() { written = c.housekeep(written) })
-		return nil
+		return every(ctx, housekeepInterval, func() error {
+			written = c.housekeep(written)
+			return nil
+		})
 	})
 	return group.Wait()
 }
 
-func every(ctx context.Context, interval time.Duration, do func()) {
+// every calls do until ctx ends or do fails.
+func every(ctx context.Context, interval time.Duration, do func() error) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
-			do()
+			if err := do(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -55,8 +63,12 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 func (c *Cluster) housekeep(written time.Time) time.Time {
 	now := c.now()
 	c.mu.Lock()
-	forgotten := c.history.forget(c.cfg.ForgetAfter, c.watching, now)
-	expired := c.history.expire(now.Add(-c.cfg.ForgottenRetention), now)
+	if now.Sub(c.turn) > stallMax {
+		c.history.Resume(now)
+	}
+	c.turn = now
+	forgotten := c.history.Forget(c.cfg.ForgetAfter, now)
+	expired := c.history.Expire(now.Add(-c.cfg.ForgottenRetention), now)
 	if len(forgotten)+len(expired) > 0 {
 		c.publish()
 	}
@@ -85,7 +97,7 @@ func (c *Cluster) housekeep(written time.Time) time.Time {
 // persist writes the file of last-known members. It is behind until that works.
 func (c *Cluster) persist() (err error) {
 	c.mu.Lock()
-	records := c.history.snapshot(c.now())
+	records := c.history.Snapshot(c.now())
 	c.dirty = false
 	c.mu.Unlock()
 	defer func() {
@@ -97,7 +109,7 @@ func (c *Cluster) persist() (err error) {
 		c.dirty = true
 		c.mu.Unlock()
 	}()
-	data, err := encodeHistory(records)
+	data, err := encodeHistory(sender{}, records)
 	if err != nil {
 		return err
 	}
