@@ -34,6 +34,9 @@ func (m Member) absent() string {
 type Membership struct {
 	Members []Member
 	RF      int // The configured replication factor, however many members there are.
+	// PassedOn is when, in milliseconds, the last member left that is still remembered. One copy of what is older
+	// went to the bucket with it, so that the bucket is asked for it. 0: none did.
+	PassedOn int64
 }
 
 // alone returns whether this process is all there is.

@@ -87,6 +87,7 @@ func (s *server) openRing() error {
 		return err
 	}
 	s.members = s.cluster
+	s.redundant = newRedundancyGauge(s.reg)
 	s.onStop("leave cluster", func() error { return s.cluster.Leave(leaveTimeout) })
 	if cfg.replicationFactor == 2 {
 		s.logger.Warn("with --cluster.replication-factor=2 both owners must take a write: one member down stops writes of the series that it owns; use 3 for availability")
@@ -198,7 +199,9 @@ func (s *server) memberships() querier.Membership {
 	out := querier.Membership{RF: view.Ring.RF(), Members: make([]querier.Member, 0, len(view.Members))}
 	for _, m := range view.Members {
 		if m.State == ring.Left {
-			continue // It passed on what it had before it left.
+			// It passed on to the bucket what it had until then.
+			out.PassedOn = max(out.PassedOn, m.LastSeen.UnixMilli())
+			continue
 		}
 		out.Members = append(out.Members, querier.Member{
 			Name:      m.Name,
