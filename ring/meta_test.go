@@ -136,9 +136,9 @@ func FuzzDecodeHistory(f *testing.F) {
 		if err != nil {
 			return
 		}
-		h := newHistory(record{Member: Member{Name: "self"}}, nil)
-		h.merge(records, time.Time{}, testTime)
-		again, err := encodeHistory(h.snapshot(testTime))
+		h := NewHistory(Record{Member: Member{Name: "self"}}, nil, 3)
+		h.Merge(records, time.Time{}, testTime)
+		again, err := encodeHistory(h.Snapshot(testTime))
 		require.NoError(t, err)
 		_, err = decodeHistory(again)
 		require.NoError(t, err)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// record is what is known of one member, whether it is alive or not. Members
+// Record is what is known of one member, whether it is alive or not. Members
 // exchange records, and the newest wins.
-type record struct {
+type Record struct {
 	Member
 	// GossipAddr is where the member last gossiped, for the re-join loop.
 	GossipAddr string `json:"gossipAddr"`
@@ -20,13 +20,13 @@ type record struct {
 	ForgottenAt time.Time `json:"forgottenAt,omitzero"`
 }
 
-func (r record) forgotten() bool { return !r.ForgottenAt.IsZero() }
+func (r Record) forgotten() bool { return !r.ForgottenAt.IsZero() }
 
-func (r record) inRing() bool { return r.State != Left && !r.forgotten() }
+func (r Record) inRing() bool { return r.State != Left && !r.forgotten() }
 
 // stamp is the age of the news in a record. A forgotten member is news of the
 // time of forgetting: only a later sighting overrules it.
-func (r record) stamp() time.Time {
+func (r Record) stamp() time.Time {
 	if r.forgotten() {
 		return r.ForgottenAt
 	}
@@ -40,14 +40,14 @@ func (r record) stamp() time.Time {
 //   - a later data directory goes before an earlier one;
 //   - LEFT is the end of a generation: nothing brings it back;
 //   - then the later news; then the rest, only to be definite.
-func newest(a, b record) record {
+func newest(a, b Record) Record {
 	if compareRecords(a, b) < 0 {
 		return b
 	}
 	return a
 }
 
-func compareRecords(a, b record) int {
+func compareRecords(a, b Record) int {
 	return cmp.Or(
 		cmp.Compare(a.Generation, b.Generation),
 		compareBool(a.State == Left, b.State == Left),
@@ -75,7 +75,7 @@ func compareBool(a, b bool) int {
 
 // clampTo returns the record with no time after now. A member whose clock is
 // ahead must not write news that nobody can overrule.
-func (r record) clampTo(now time.Time) record {
+func (r Record) clampTo(now time.Time) Record {
 	if r.LastSeen.After(now) {
 		r.LastSeen = now
 	}
