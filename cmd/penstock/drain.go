@@ -216,7 +216,7 @@ func (s *server) tellBlocks(ctx context.Context, _ bool, say func(string, ...any
 		if m.Name == s.identity.Name || !m.Alive || !m.InRing() {
 			continue
 		}
-		if _, err := s.askPeer(ctx, http.MethodPost, m, pathInternalBlocks); err != nil {
+		if _, err := s.askPeer(ctx, http.MethodPost, m, pathInternalBlocks, nil); err != nil {
 			s.logger.Warn("member did not read the index of the bucket", "member", m.Name, "err", err)
 			deaf++
 		}

@@ -107,6 +107,7 @@ func (s *server) internalMux() *http.ServeMux {
 	mux.Handle(ingest.PathInternalSenders, s.auth.Middleware(s.ledger.InternalStatusHandler()))
 	mux.Handle(ingest.PathInternalAcked, s.auth.Middleware(s.ledger.InternalAckedHandler()))
 	mux.Handle("GET "+pathInternalStatus, s.auth.Middleware(http.HandlerFunc(s.internalStatus)))
+	mux.Handle("POST "+pathInternalLoss, s.auth.Middleware(http.HandlerFunc(s.takeLoss)))
 	mux.Handle("POST "+pathInternalBlocks, s.auth.Middleware(http.HandlerFunc(s.syncBlocks)))
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
 		Local:  s.store,

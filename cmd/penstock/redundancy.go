@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -149,7 +150,7 @@ func (s *server) statusOf(ctx context.Context, m ring.MemberStatus) (memberStatu
 	if m.Name == s.identity.Name {
 		return s.selfStatus(), nil
 	}
-	body, err := s.askPeer(ctx, http.MethodGet, m, pathInternalStatus)
+	body, err := s.askPeer(ctx, http.MethodGet, m, pathInternalStatus, nil)
 	if err != nil {
 		return status, err
 	}
@@ -160,10 +161,10 @@ func (s *server) statusOf(ctx context.Context, m ring.MemberStatus) (memberStatu
 }
 
 // askPeer sends a small request to another member and returns the answer.
-func (s *server) askPeer(ctx context.Context, method string, m ring.MemberStatus, path string) ([]byte, error) {
+func (s *server) askPeer(ctx context.Context, method string, m ring.MemberStatus, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, redundancyTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, s.scheme+"://"+m.InternalAddr+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, s.scheme+"://"+m.InternalAddr+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -172,14 +173,14 @@ func (s *server) askPeer(ctx context.Context, method string, m ring.MemberStatus
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, memberStatusBytesMax))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, memberStatusBytesMax))
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("answered %s: %.200s", resp.Status, body)
+		return nil, fmt.Errorf("answered %s: %.200s", resp.Status, answer)
 	}
-	return body, nil
+	return answer, nil
 }
 
 // newRedundancyGauge registers the gauge that watchRedundancy keeps.

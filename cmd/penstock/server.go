@@ -222,6 +222,7 @@ func (s *server) start(ctx context.Context) error {
 		}
 		s.background("ring", s.cluster.Run)
 		s.background("redundancy", s.watchRedundancy)
+		s.background("lost hints", s.tellLosses)
 	}
 	if s.blocks != nil {
 		s.background("block index", s.blocks.Run)
