@@ -132,7 +132,9 @@ func (c *testCluster) setMembers(f func(i int) (ring.State, bool)) {
 	for i, srv := range c.servers {
 		state, alive := f(i)
 		m := ring.Member{Name: memberName(i), State: state, InternalAddr: strings.TrimPrefix(srv.URL, "http://")}
-		members = append(members, m)
+		if state != ring.Left {
+			members = append(members, m)
+		}
 		view.Members = append(view.Members, ring.MemberStatus{Member: m, Alive: alive})
 	}
 	view.Ring = ring.New(members, c.rf)

@@ -157,6 +157,7 @@ type distributorMetrics struct {
 	hintsFailed     prometheus.Counter
 	hintsReplayed   prometheus.Counter
 	hintsRefused    prometheus.Counter
+	hintsPassedOn   prometheus.Counter
 	hintsDamaged    prometheus.Counter
 	hintsLate       prometheus.Counter
 	peerSentBytes   prometheus.Counter
@@ -185,6 +186,7 @@ func newDistributorMetrics(reg prometheus.Registerer, d *Distributor) *distribut
 		hintsStored:     counter("penstock_ingest_hints_stored_total", "Hints written for owners that missed series."),
 		hintsFailed:     counter("penstock_ingest_hints_lost_total", "Hints that could not be written; the owner misses the series until it is refilled."),
 		hintsReplayed:   counter("penstock_ingest_hints_replayed_total", "Hints delivered to their owners."),
+		hintsPassedOn:   counter("penstock_ingest_hints_passed_on_total", "Hints of members that left for good, written to the owners after them."),
 		hintsRefused:    counter("penstock_ingest_hints_refused_series_total", "Series of replayed hints that their owner refused."),
 		hintsLate:       counter("penstock_ingest_hints_needless_total", "Hints that were not sent because their owner took the write after all, too late for the answer."),
 		peerJoined:      counter("penstock_ingest_peer_joined_writes_total", "Small writes to other members that were sent in one request with others, or waited for that."),

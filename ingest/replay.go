@@ -58,7 +58,10 @@ type replayer struct {
 func (r *replayer) startDue(ctx context.Context, view *ring.View) {
 	for name, stats := range r.d.cfg.Hints.Pending() {
 		m, known := view.Member(name)
-		if stats.Records == 0 || !known || !canReplay(view, m) || !r.claim(name) {
+		if stats.Records == 0 || !known {
+			continue
+		}
+		if !canReplay(view, m) || !r.claim(name) {
 			continue
 		}
 		r.running.Go(func() {
@@ -68,8 +71,12 @@ func (r *replayer) startDue(ctx context.Context, view *ring.View) {
 	}
 }
 
-// canReplay tells whether a member takes writes.
+// canReplay tells whether the hints of a member can be delivered: to the member, if it
+// takes writes, or to the owners after it, if it left.
 func canReplay(view *ring.View, m ring.MemberStatus) bool {
+	if m.State == ring.Left {
+		return true
+	}
 	alive := m.Alive || m.Name == view.Self
 	return alive && m.InRing() && m.State == ring.Active
 }
@@ -92,8 +99,12 @@ func (r *replayer) unclaim(name string) {
 
 // replayTo replays the hints of one member until they are all sent or one fails.
 func (d *Distributor) replayTo(ctx context.Context, view *ring.View, m ring.MemberStatus) {
+	deliver := d.sendHint
+	if m.State == ring.Left {
+		deliver = d.passOnHint
+	}
 	n, err := d.cfg.Hints.Replay(ctx, m.Name, func(ctx context.Context, payload []byte) error {
-		return d.sendHint(ctx, view, m, payload)
+		return deliver(ctx, view, m, payload)
 	})
 	d.metrics.hintsReplayed.Add(float64(n))
 	switch {
@@ -114,13 +125,17 @@ func (d *Distributor) sendHint(ctx context.Context, view *ring.View, m ring.Memb
 	}
 	tenant, body, err := readHint(payload)
 	if err != nil {
-		d.metrics.hintsDamaged.Inc()
-		d.logger.Error("hint dropped", "member", m.Name, "bytes", len(payload), "err", err)
-		return nil
+		return d.dropDamaged(m, payload, err)
 	}
 	var reply Reply
 	if m.Name == view.Self {
-		reply, err = d.hintToSelf(ctx, tenant, body)
+		b, damage := d.hintBatch(tenant, body)
+		if damage != nil {
+			return d.dropDamaged(m, payload, damage)
+		}
+		defer b.release()
+		// This member's own storage was slower than the quorum.
+		reply = d.local.write(ctx, b, b.valid)
 	} else {
 		// The log may reuse the payload while a transport still reads the body.
 		reply, err = d.peers.get(m.Member).push(ctx, tenant, ownBody(bytes.Clone(body)))
@@ -147,23 +162,56 @@ func (d *Distributor) countHint(r Reply) error {
 	return nil
 }
 
-// hintToSelf writes a hint that this member keeps for itself: its own storage was
-// slower than the quorum.
-func (d *Distributor) hintToSelf(ctx context.Context, tenant string, body []byte) (Reply, error) {
-	b := d.batches.get(tenant)
-	defer b.release()
-	b.wireBuf = append(b.wireBuf, body...)
-	n, err := decodedSize(b.wireBuf, d.batches.limits.DecodedBytes)
+// dropDamaged gives up a hint that cannot be read: it would be the same the next time,
+// and all hints behind it would wait.
+func (d *Distributor) dropDamaged(m ring.MemberStatus, payload []byte, err error) error {
+	d.metrics.hintsDamaged.Inc()
+	d.logger.Error("hint dropped", "member", m.Name, "bytes", len(payload), "err", err)
+	return nil
+}
+
+// passOnHint delivers a hint of a member that left for good: the owners that came
+// after it get the write, as if it had just been sent. Those that have it already lose
+// nothing by getting it twice.
+func (d *Distributor) passOnHint(ctx context.Context, _ *ring.View, m ring.MemberStatus, payload []byte) error {
+	tenant, body, err := readHint(payload)
 	if err != nil {
-		return Reply{}, err
+		return d.dropDamaged(m, payload, err)
+	}
+	b, err := d.hintBatch(tenant, body)
+	if err != nil {
+		return d.dropDamaged(m, payload, err)
+	}
+	defer b.release()
+	o := d.Write(ctx, b)
+	if o.Unavailable > 0 {
+		return fmt.Errorf("owners of %d series are unavailable: %s", o.Unavailable, o.Cause)
+	}
+	d.metrics.hintsPassedOn.Inc()
+	d.metrics.hintsRefused.Add(float64(len(o.Rejected)))
+	return nil
+}
+
+// hintBatch reads the request in a hint. The caller releases the batch.
+func (d *Distributor) hintBatch(tenant string, body []byte) (*Batch, error) {
+	b := d.batches.get(tenant)
+	if err := b.readHintBody(body, d.batches.limits.DecodedBytes); err != nil {
+		b.release()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Batch) readHintBody(body []byte, decodedMax int64) error {
+	b.wireBuf = append(b.wireBuf, body...)
+	n, err := decodedSize(b.wireBuf, decodedMax)
+	if err != nil {
+		return err
 	}
 	if b.bodyBuf, err = decompress(b.wireBuf, b.bodyBuf, n); err != nil {
-		return Reply{}, err
+		return err
 	}
-	if err := b.parse(protoV1, anyTime()); err != nil {
-		return Reply{}, err
-	}
-	return d.local.write(ctx, b, b.valid), nil
+	return b.parse(protoV1, anyTime())
 }
 
 // anyTime are bounds for requests whose timestamps a coordinator has checked.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-io/penstock/ring"
 )
 
 // TestReplay delivers the hints of a member that is back, and of this member itself.
@@ -66,4 +68,39 @@ func TestReplayKeepsWhatIsNotTaken(t *testing.T) {
 	c.dist.replayTo(t.Context(), view, self)
 	require.Equal(t, 0, c.hints.count("m0"))
 	require.True(t, c.owners[0].has("y"))
+}
+
+// TestHintsOfAMemberThatLeft go to the owners that came after it.
+func TestHintsOfAMemberThatLeft(t *testing.T) {
+	c := newCluster(t, 4, 3)
+	c.kill(2)
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	require.Equal(t, 204, c.send(names...).Code)
+	hinted := c.hints.series(t, "m2")
+	require.NotEmpty(t, hinted)
+	require.NoError(t, c.hints.Append("m2", []byte("not a hint")))
+	c.setMembers(func(i int) (ring.State, bool) {
+		if i == 2 {
+			return ring.Left, false
+		}
+		return ring.Active, true
+	})
+	view := c.currentView()
+	left, _ := view.Member("m2")
+
+	// An owner that cannot take it now keeps the hint where it is.
+	c.owners[1].verdict = func(string) Verdict { return Unavailable }
+	c.owners[3].verdict = c.owners[1].verdict
+	c.dist.replayTo(t.Context(), view, left)
+	require.Equal(t, 2, c.hints.count("m2"))
+
+	c.owners[1].verdict, c.owners[3].verdict = nil, nil
+	c.dist.replayTo(t.Context(), view, left)
+	require.Zero(t, c.hints.count("m2"))
+	for _, name := range hinted {
+		for _, i := range []int{0, 1, 3} {
+			require.True(t, c.owners[i].has(name), "%s on m%d", name, i)
+		}
+	}
+	require.False(t, c.owners[2].has(hinted[0]))
 }

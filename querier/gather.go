@@ -93,6 +93,9 @@ func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask
 
 func summarise[T any](got []*outcome[T], score *score) gathered[T] {
 	g := gathered[T]{horizon: math.MinInt64}
+	if passedOn := score.ms.PassedOn; passedOn > 0 {
+		g.horizon = passedOn
+	}
 	for i, o := range got {
 		if o != nil {
 			g.answers = append(g.answers, o.answer)

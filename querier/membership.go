@@ -41,6 +41,9 @@ type Membership struct {
 	// CutOff is set when this process has been without a majority of the members for so long that they may have gone
 	// on without it. Then no answer is complete.
 	CutOff bool
+	// PassedOn is when, in milliseconds, the last member left that is still remembered. One copy of what is older
+	// went to the bucket with it, so that the bucket is asked for it. 0: none did.
+	PassedOn int64
 }
 
 // alone returns whether this process is all there is, and has all that there is.

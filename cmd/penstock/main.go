@@ -10,6 +10,7 @@
 //	penstock loadgen         pre-encoded remote-write load against a receiver
 //	penstock ring            the members and slots of a running cluster
 //	penstock senders         what each sender delivered and what became of it
+//	penstock drain           take a member out of the cluster for good
 //	penstock check config    read the flags and files of a node and say what is wrong
 package main
 
@@ -60,7 +61,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 	commands := map[string]func(context.Context, io.Writer) error{}
 	for _, add := range []func(*kingpin.Application) (string, func(context.Context, io.Writer) error){
-		addRun, addDemo, addLoadgen, addRing, addSenders, addCheck,
+		addRun, addDemo, addLoadgen, addRing, addSenders, addDrain, addCheck,
 	} {
 		name, f := add(app)
 		commands[name] = f

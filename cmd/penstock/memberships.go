@@ -15,6 +15,9 @@ func (s *server) memberships() querier.Membership {
 	view := s.members.View()
 	ms := membershipOf(view, s.scheme)
 	ms.CutOff = cutOff(view, s.minorityAfter(), time.Now())
+	for _, debt := range s.hints.Debts() {
+		markLacking(ms.Members, debt.Member)
+	}
 	if s.cluster == nil {
 		// What a node alone lost nobody can give back: its log and metrics have told so, and it
 		// goes on with what it has. Else none of its answers would be complete any more.
@@ -40,7 +43,9 @@ func membershipOf(view *ring.View, scheme string) querier.Membership {
 	out := querier.Membership{RF: view.Ring.RF(), Members: make([]querier.Member, 0, len(view.Members))}
 	for _, m := range view.Members {
 		if m.State == ring.Left {
-			continue // It passed on what it had before it left.
+			// It passed on to the bucket what it had until then.
+			out.PassedOn = max(out.PassedOn, m.LastSeen.UnixMilli())
+			continue
 		}
 		out.Members = append(out.Members, querier.Member{
 			Name:      m.Name,
@@ -54,6 +59,15 @@ func membershipOf(view *ring.View, scheme string) querier.Membership {
 		})
 	}
 	return out
+}
+
+// markLacking counts a member as lacking data that does not know of its hole yet.
+func markLacking(members []querier.Member, name string) {
+	for i := range members {
+		if members[i].Name == name && members[i].Lacks == "" {
+			members[i].Lacks = "misses writes whose hints were lost"
+		}
+	}
 }
 
 // lacks says why a member holds less than it should, or nothing.

@@ -27,7 +27,7 @@ import (
 //	          /api/v1/status/senders           what each sender delivered
 //	          /-/healthy /-/ready /metrics /
 //	internal  /internal/v1/...                 the other members, signed
-//	          /-/reload /-/flush /debug/pprof  operators (public: --web.enable-lifecycle)
+//	          /-/reload /-/flush /-/drain /debug/pprof  operators (public: --web.enable-lifecycle)
 func (s *server) mount() error {
 	public, err := s.publicMux()
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Tenant:    s.requestTenant,
 		MaxFuture: maxFutureCoordinator,
 		LimitsOf:  s.tenantLimits,
-		Admit:     s.memory.AdmitWrite,
+		Admit:     s.admitWrite,
 		Cache:     s.series,
 		Ledger:    s.ledger,
 	}, translation, s.logger.With("component", "write"), s.reg)
@@ -106,6 +106,9 @@ func (s *server) internalMux() *http.ServeMux {
 	}, s.logger.With("component", "internal_write"), s.reg)))
 	mux.Handle(ingest.PathInternalSenders, s.auth.Middleware(s.ledger.InternalStatusHandler()))
 	mux.Handle(ingest.PathInternalAcked, s.auth.Middleware(s.ledger.InternalAckedHandler()))
+	mux.Handle("GET "+pathInternalStatus, s.auth.Middleware(http.HandlerFunc(s.internalStatus)))
+	mux.Handle("POST "+pathInternalLoss, s.auth.Middleware(http.HandlerFunc(s.takeLoss)))
+	mux.Handle("POST "+pathInternalBlocks, s.auth.Middleware(http.HandlerFunc(s.syncBlocks)))
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
 		Local:  s.store,
 		Tenant: tenantOf,
@@ -120,18 +123,26 @@ func (s *server) mountStatus(mux *http.ServeMux) {
 	mux.HandleFunc("/-/healthy", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "Penstock is healthy.")
 	})
-	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.ready(); err != nil {
 			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, "Penstock is ready.")
+		switch level := r.FormValue("level"); level {
+		case "":
+			fmt.Fprintln(w, "Penstock is ready.")
+		case "redundant":
+			s.readyRedundant(w, r)
+		default:
+			http.Error(w, fmt.Sprintf("invalid parameter \"level\": %.80q; the only level is \"redundant\"", level), http.StatusBadRequest)
+		}
 	})
 }
 
 func (s *server) mountLifecycle(mux *http.ServeMux) {
 	mux.HandleFunc("POST /-/reload", s.reload)
 	mux.HandleFunc("POST /-/flush", s.flush)
+	mux.HandleFunc("POST "+pathDrain, s.drainHandler)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ import (
 	"github.com/penstock-io/penstock/ring"
 	"github.com/penstock-io/penstock/tsdbstore"
 	"github.com/penstock-io/penstock/uploader"
+	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
 // leaveGrace is how long a member that is stopping goes on serving after it has
@@ -64,28 +66,34 @@ type server struct {
 	logger *slog.Logger
 	reg    *prometheus.Registry
 
-	limits      *limits.Runtime
-	memory      *memory.Guard
-	identity    ring.Identity
-	clusterKey  []byte
-	auth        *ring.Auth
-	client      *http.Client // to the other members
-	scheme      string       // of the internal listeners
-	members     membership
-	cluster     *ring.Cluster // nil on a lone node
-	store       *tsdbstore.Store
-	blocks      *blockstore.Store  // nil without a bucket
-	uploader    *uploader.Uploader // nil without a bucket
-	hints       *hint.Log
-	metadata    *ingest.MetadataStore
-	series      *ingest.SeriesCache
-	ledger      *ingest.Ledger
-	local       *ingest.Local
-	distributor *ingest.Distributor
-	querier     *querier.Querier
+	limits       *limits.Runtime
+	memory       *memory.Guard
+	identity     ring.Identity
+	clusterKey   []byte
+	auth         *ring.Auth
+	client       *http.Client // to the other members
+	scheme       string       // of the internal listeners
+	members      membership
+	cluster      *ring.Cluster // nil on a lone node
+	store        *tsdbstore.Store
+	blocks       *blockstore.Store  // nil without a bucket
+	bucketBlocks *bucket.Blocks     // nil without a bucket
+	uploader     *uploader.Uploader // nil without a bucket
+	hints        *hint.Log
+	metadata     *ingest.MetadataStore
+	series       *ingest.SeriesCache
+	ledger       *ingest.Ledger
+	local        *ingest.Local
+	distributor  *ingest.Distributor
+	querier      *querier.Querier
 
+	redundant        prometheus.Gauge
 	public, internal *listener
 	stopping         atomic.Bool
+	draining         atomic.Bool // no writes any more; stays set once this member is LEFT
+
+	drainMu  sync.Mutex
+	drainRun *drainRun // the last one; nil before the first
 }
 
 // membership is the ring as the rest of the node sees it.
@@ -174,6 +182,9 @@ func (s *server) openStorage() error {
 	if err := checkDataDir(cfg.storage.path); err != nil {
 		return err
 	}
+	if err := checkNotDrained(cfg.storage.path); err != nil {
+		return err
+	}
 	var err error
 	if s.identity, err = ring.LoadIdentity(cfg.storage.path, cfg.cluster.name); err != nil {
 		return err
@@ -210,6 +221,8 @@ func (s *server) start(ctx context.Context) error {
 			return err
 		}
 		s.background("ring", s.cluster.Run)
+		s.background("redundancy", s.watchRedundancy)
+		s.background("lost hints", s.tellLosses)
 	}
 	if s.blocks != nil {
 		s.background("block index", s.blocks.Run)
@@ -280,6 +293,9 @@ func (s *server) ready() error {
 	if s.stopping.Load() {
 		return errors.New("stopping")
 	}
+	if s.draining.Load() {
+		return errDraining
+	}
 	if !s.store.Ready() {
 		opened, total := s.store.Status()
 		return fmt.Errorf("replaying the write-ahead log: %d of %d tenants open", opened, total)
@@ -291,7 +307,7 @@ func (s *server) ready() error {
 // for this one and the load balancer turns away before a socket closes.
 func (s *server) announceLeaving() error {
 	s.stopping.Store(true)
-	if s.cluster == nil {
+	if s.cluster == nil || s.left() {
 		return nil
 	}
 	err := s.members.SetState(ring.Leaving)

@@ -45,6 +45,7 @@ func (s *server) openBucket() error {
 	}
 	s.onStop("close bucket", bkt.Close)
 	blocks := bucket.NewBlocks(bkt, time.Now)
+	s.bucketBlocks = blocks
 
 	blockDuration := time.Duration(s.cfg.storage.blockDuration)
 	s.uploader = uploader.New(uploader.Config{
@@ -58,7 +59,7 @@ func (s *server) openBucket() error {
 		Dir:           filepath.Join(s.cfg.storage.path, "block-cache"),
 		MaxBytes:      int64(s.cfg.query.blockCache),
 		DefaultTenant: defaultTenant,
-		SyncInterval:  interval(syncIntervalMax, blockDuration),
+		SyncInterval:  s.blockIndexInterval(),
 		// The querier is wired later, and asked only when there are queries.
 		MergeChunks: func(copies ...storage.ChunkSeries) storage.ChunkSeries {
 			return s.querier.MergeChunks(copies...)
@@ -69,6 +70,11 @@ func (s *server) openBucket() error {
 	}
 	s.onStop("close block store", s.blocks.Close)
 	return nil
+}
+
+// blockIndexInterval is how old this member's index of the bucket may be.
+func (s *server) blockIndexInterval() time.Duration {
+	return interval(syncIntervalMax, time.Duration(s.cfg.storage.blockDuration))
 }
 
 // interval scales most, which fits 2h blocks, to shorter ones.

@@ -56,6 +56,9 @@ func (s *server) openRing() error {
 		s.members = ring.NewStatic(self, cfg.replicationFactor)
 		return nil
 	}
+	if err := s.noteAbsence(); err != nil {
+		return err
+	}
 	// No private address is not an error yet: a flag may give one.
 	private, _ := sockaddr.GetPrivateIP()
 	addr, err := internalAddr(cfg.advertiseAddress, s.internal.addr(), private)
@@ -86,6 +89,7 @@ func (s *server) openRing() error {
 		return err
 	}
 	s.members = s.cluster
+	s.redundant = newRedundancyGauge(s.reg)
 	s.onStop("leave cluster", func() error { return s.cluster.Leave(leaveTimeout) })
 	if cfg.replicationFactor == 2 {
 		s.logger.Warn("with --cluster.replication-factor=2 both owners must take a write: one member down stops writes of the series that it owns; use 3 for availability")

@@ -44,7 +44,7 @@ func (s *server) wireWrites() error {
 		Store:     s.store,
 		Metadata:  s.metadata,
 		MaxFuture: maxFutureOwner,
-		Ready:     s.store.Ready,
+		Ready:     s.takesWrites,
 		Logger:    s.logger.With("component", "ingest"),
 	}, s.reg)
 	s.distributor = ingest.NewDistributor(ingest.DistributorConfig{
@@ -68,4 +68,15 @@ func hintAge(window time.Duration) time.Duration {
 		return window - hintAgeMargin
 	}
 	return window / 2
+}
+
+// takesWrites tells whether this member stores what it is given.
+func (s *server) takesWrites() bool { return s.store.Ready() && !s.draining.Load() }
+
+// admitWrite says why senders must go to another member now, or nothing.
+func (s *server) admitWrite() error {
+	if s.draining.Load() {
+		return errDraining
+	}
+	return s.memory.AdmitWrite()
 }

@@ -71,6 +71,7 @@ type Log struct {
 	logger  *slog.Logger
 	metrics *metrics
 	used    atomic.Int64 // Bytes of segments on disk.
+	debts   *debts
 	swept   atomic.Int64 // When appends last looked for old segments, in Unix ms.
 
 	mu      sync.RWMutex
@@ -99,7 +100,11 @@ func Open(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Log, err
 	if err := os.MkdirAll(cfg.Dir, 0o777); err != nil {
 		return nil, fmt.Errorf("cannot make hint directory %q: %w: make its parent writable for this user", cfg.Dir, err)
 	}
-	l := &Log{cfg: cfg, logger: logger, members: make(map[string]*memberLog)}
+	debts, err := loadDebts(cfg.Dir, logger)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{cfg: cfg, logger: logger, members: make(map[string]*memberLog), debts: debts}
 	l.metrics = newMetrics(reg, l)
 	entries, err := os.ReadDir(cfg.Dir)
 	if err != nil {
@@ -123,25 +128,31 @@ func Open(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Log, err
 // payload is the caller's again. An error means that it is not kept, which is counted.
 func (l *Log) Append(member string, payload []byte) error {
 	if len(payload) == 0 || len(payload) > PayloadBytesMax {
+		now := l.cfg.Now()
+		l.debts.add(member, now, now, dropTooLarge)
 		return fmt.Errorf("hint of %d bytes, want 1 to %d", len(payload), PayloadBytesMax)
 	}
+	now := l.cfg.Now()
 	m, err := l.findOrMake(member)
 	if err != nil {
+		l.metrics.dropped.WithLabelValues(member, dropWriteError).Inc()
+		l.debts.add(member, now, now, dropWriteError)
 		return err
 	}
-	now := l.cfg.Now()
 	l.sweepNow(now, false)
 	need := int64(recordOverhead + len(payload))
 	if !l.reserve(need) {
 		l.sweepNow(now, true)
 		if !l.reserve(need) {
 			l.metrics.dropped.WithLabelValues(member, dropFull).Inc()
+			l.debts.add(member, now, now, dropFull)
 			return fmt.Errorf("%w: %d of %d bytes are in use", ErrFull, l.used.Load(), l.cfg.MaxBytes)
 		}
 	}
 	if err := m.append(payload, now); err != nil {
 		l.used.Add(-need)
 		l.metrics.dropped.WithLabelValues(member, dropWriteError).Inc()
+		l.debts.add(member, now, now, dropWriteError)
 		return fmt.Errorf("append hint for member %q: %w", member, err)
 	}
 	l.metrics.appended.WithLabelValues(member).Inc()

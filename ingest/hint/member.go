@@ -242,6 +242,8 @@ func (m *memberLog) sweep(before time.Time) {
 		if seg == nil {
 			return
 		}
+		// First, so that a crash in between tells of the hole once too often.
+		m.log.debts.add(m.name, seg.oldest, seg.newest, dropExpired)
 		if err := m.remove(seg); err != nil {
 			m.logger.Warn("cannot drop hints that are too old", "err", err)
 			return

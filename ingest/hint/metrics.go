@@ -10,6 +10,10 @@ const (
 	dropFull       = "full"
 	dropWriteError = "write_error"
 	dropCorrupt    = "corrupt"
+	// What follows are reasons of a Debt only: expired hints have a counter of their
+	// own, and no request that was taken in makes a hint that is too large.
+	dropExpired  = "expired"
+	dropTooLarge = "too_large"
 )
 
 // metrics carry the member as a label: a ring has few, and each is a hole to

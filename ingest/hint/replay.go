@@ -93,6 +93,7 @@ func (m *memberLog) sendAll(ctx context.Context, seg *segment, src io.ReaderAt, 
 		}
 		if m.log.cfg.Now().Sub(rec.at) > m.log.cfg.MaxAge {
 			m.log.metrics.expired.WithLabelValues(m.name).Inc()
+			m.log.debts.add(m.name, rec.at, rec.at, dropExpired)
 		} else {
 			if err := send(ctx, rec.payload); err != nil {
 				m.at(seg, rec.at)
@@ -132,6 +133,7 @@ func (m *memberLog) savePosition(seg *segment) error {
 // setAside keeps a damaged segment for a look and counts what is lost with it.
 func (m *memberLog) setAside(seg *segment, cause *corruptError) error {
 	lost := m.left(seg)
+	m.log.debts.add(m.name, seg.oldest, latest(seg.newest, m.log.cfg.Now()), dropCorrupt)
 	m.log.metrics.dropped.WithLabelValues(m.name, dropCorrupt).Add(float64(max(lost, 1)))
 	m.logger.Error("hint segment is damaged, the rest of it is lost to this member",
 		"segment", seg.seq, "hints_at_least", lost, "kept_as", filepath.Join(m.dir, corruptFile), "err", cause)
@@ -146,4 +148,11 @@ func (m *memberLog) left(seg *segment) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return seg.records
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
