@@ -24,6 +24,8 @@
 // Layout of the directory (docs/format/layout.md):
 //
 //	<dir>/lock                   held while a Store is open
+//	<dir>/losses.json            of what times samples may be missing here
+//	<dir>/.refill/               scratch space of whoever makes blocks for AddBlock
 //	<dir>/<tenant>/wal, wbl, ... as Prometheus' TSDB writes it
 //	<dir>/<tenant>/retention.json, penstock.wal-failed, quarantine/
 package tsdbstore

@@ -4,20 +4,25 @@
 package tsdbstore
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"path/filepath"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
 
 // instance is one open of a tenant's TSDB. After a failure it is closed and a
 // new instance with a higher generation takes its place.
 type instance struct {
-	db     *tsdb.DB
-	watch  *watch
-	census *census
+	db       *tsdb.DB
+	watch    *watch
+	census   *census
+	reloader *reloader
 	// failuresBefore is what the counters said when the open was done: nothing
 	// that failed during replay concerns an acknowledgement.
 	failuresBefore float64
@@ -41,6 +46,11 @@ func (t *tenant) openInstance() (*instance, error) {
 	watch, count := newWatch(), &census{store: t.store, tenant: t.name}
 	opts := t.tsdbOptions()
 	opts.SeriesLifecycleCallback = count
+	var reloader *reloader
+	opts.NewCompactorFunc = func(ctx context.Context, r prometheus.Registerer, l *slog.Logger, ranges []int64, pool chunkenc.Pool, opts *tsdb.Options) (_ tsdb.Compactor, err error) {
+		reloader, err = newReloader(ctx, r, l, ranges, pool, opts)
+		return reloader, err
+	}
 	db, err := tsdb.Open(t.dir, quiet(t.logger), watch, opts, nil)
 	if err != nil {
 		count.end()
@@ -52,6 +62,7 @@ func (t *tenant) openInstance() (*instance, error) {
 		db:             db,
 		watch:          watch,
 		census:         count,
+		reloader:       reloader,
 		failuresBefore: watch.writesFailed(),
 		generation:     t.store.generations.Add(1),
 	}

@@ -27,6 +27,8 @@ type metrics struct {
 	reopens           *prometheus.CounterVec
 	openFailures      prometheus.Counter
 	quarantined       prometheus.Counter
+	lossesFound       prometheus.Counter
+	blocksAdded       prometheus.Counter
 	lowDiskRefusals   prometheus.Counter
 	tenantsRefused    prometheus.Counter
 	seriesRefused     *prometheus.CounterVec
@@ -56,6 +58,8 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		}, []string{"limit"}),
 		openFailures:    counter("open_failures_total", "Attempts to open a TSDB that failed."),
 		quarantined:     counter("quarantined_blocks_total", "Local blocks that could not be read and were set aside."),
+		lossesFound:     counter("losses_found_total", "Times it was found that samples may be missing here."),
+		blocksAdded:     counter("added_blocks_total", "Blocks made elsewhere on this node that were taken in."),
 		lowDiskRefusals: counter("low_disk_refusals_total", "Writes refused because the file system is below the low-water mark."),
 		tenantsRefused:  counter("tenants_refused_total", "Writes refused because the node has its limit of tenants."),
 		cuts:            counter("compactions_total", "Attempts to cut a head into blocks."),
@@ -76,7 +80,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		m.seriesRefused.WithLabelValues(limit)
 	}
 	if reg != nil {
-		reg.MustRegister(m.appended, m.walFailures, m.walRepairs, m.reopens, m.openFailures, m.quarantined,
+		reg.MustRegister(m.appended, m.walFailures, m.walRepairs, m.reopens, m.openFailures, m.quarantined, m.lossesFound, m.blocksAdded,
 			m.lowDiskRefusals, m.tenantsRefused, m.seriesRefused, m.cuts, m.cutFailures, m.cutSeconds, m.idleFlushes,
 			m.blocksDeleted, m.retentionFailures)
 		reg.MustRegister(s.gauges()...)
@@ -122,6 +126,9 @@ func (s *Store) gauges() []prometheus.Collector {
 		}),
 		gauge("overdue_blocks", "Blocks past retention that stay because they are not held elsewhere.", func() float64 {
 			return s.sum(func(t *tenant) float64 { return float64(t.overdue.Load()) })
+		}),
+		gauge("losses", "Stretches of time of which samples may be missing here, not refilled yet.", func() float64 {
+			return float64(len(s.losses.all()))
 		}),
 		gauge("disk_free_bytes", "Free space of the file system under the store; 0 where it cannot be told.", func() float64 {
 			free, _ := s.disk.current()

@@ -39,6 +39,7 @@ type Store struct {
 	metrics     *metrics
 	disk        *disk
 	lock        fileutil.Releaser
+	losses      *losses
 	created     int64 // Unix ms; before it, nothing is here
 	wake        chan struct{}
 	generations atomic.Uint64
@@ -69,11 +70,19 @@ func Open(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, e
 	if err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
+	if err := emptyRefillDir(cfg.Dir); err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	losses, err := loadLosses(cfg.Dir, cfg.Now, logger)
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
 	s := &Store{
 		cfg:     cfg,
 		logger:  logger,
 		disk:    &disk{dir: cfg.Dir, min: cfg.MinFreeBytes, measure: cfg.freeBytes},
 		lock:    lock,
+		losses:  losses,
 		created: created,
 		wake:    make(chan struct{}, 1),
 		tenants: make(map[string]*tenant),
