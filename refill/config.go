@@ -28,6 +28,13 @@ const (
 	// DefaultPoll is how soon a new loss is seen.
 	DefaultPoll = time.Second
 
+	// futureMax is further ahead than any member takes a sample, with clocks that differ.
+	futureMax = time.Hour
+
+	// addAttempts is how often a good block is offered to a store that is busy with
+	// its own repair before the range is read again.
+	addAttempts = 3
+
 	// maxParts bounds the passes over one unit: 100 million series at the default size.
 	maxParts = 1024
 

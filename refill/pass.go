@@ -163,12 +163,22 @@ func (r *Refiller) pass(ctx context.Context, u unit, part, parts int) (_ passed,
 	if back != w.digest.Digest {
 		return passed{}, &failure{failVerify, fmt.Errorf("the block reads %s, what was read from the members was %s", back, w.digest.Digest)}
 	}
-	if err := r.cfg.Store.AddBlock(ctx, u.tenant, w.dir); err != nil {
+	if err := r.addBlock(ctx, u.tenant, w.dir); err != nil {
 		return passed{}, &failure{failAdd, err}
 	}
 	got.digest, got.bytes, got.blocks = back, w.bytes, 1
 	r.logger.Debug("added a block", "tenant", u.tenant, "block", w.meta.ULID, "part", part, "parts", parts, "digest", back.String())
 	return got, nil
+}
+
+func (r *Refiller) addBlock(ctx context.Context, tenant, dir string) (err error) {
+	for range addAttempts {
+		if err = r.cfg.Store.AddBlock(ctx, tenant, dir); err == nil || ctx.Err() != nil {
+			return err
+		}
+		wait(ctx, r.cfg.Poll)
+	}
+	return err
 }
 
 // read puts what this member owns of an answer into a block.

@@ -35,10 +35,10 @@ func (d done) covers(tenant string, mint, maxt int64, loss string) bool {
 // planUnits returns what is to be done for the losses, newest ranges first and
 // tenants in order within a range: a dashboard of the last hours is whole soonest.
 //
-// Losses are clamped to what is younger than horizon, and cut at multiples of width, because
+// Losses are clamped to [from, to), where samples can be, and cut at multiples of width, because
 // no block may reach over the end of a block range. What several losses want of one
 // range is one unit. It is pure.
-func planUnits(losses []Loss, tenants []string, records []done, horizon, width int64) []unit {
+func planUnits(losses []Loss, tenants []string, records []done, from, to, width int64) []unit {
 	type key struct {
 		window int64
 		tenant string
@@ -62,8 +62,9 @@ func planUnits(losses []Loss, tenants []string, records []done, horizon, width i
 		if l.Tenant != "" {
 			of = []string{l.Tenant}
 		}
-		for mint := max(l.MinTime, horizon); mint < l.MaxTime; {
-			maxt := min(l.MaxTime, (floorDiv(mint, width)+1)*width)
+		end := min(l.MaxTime, to)
+		for mint := max(l.MinTime, from); mint < end; {
+			maxt := min(end, (floorDiv(mint, width)+1)*width)
 			for _, tenant := range of {
 				want(l, tenant, mint, maxt)
 			}

@@ -90,7 +90,8 @@ func (r *Refiller) round(ctx context.Context, losses []Loss) error {
 		r.metrics.failures.WithLabelValues(failProgress).Inc()
 		return err
 	}
-	plan := planUnits(losses, tenants, r.progress.records, r.horizon(), r.cfg.BlockDuration.Milliseconds())
+	from, to := r.reach()
+	plan := planUnits(losses, tenants, r.progress.records, from, to, r.cfg.BlockDuration.Milliseconds())
 	r.board.begin(len(plan))
 	r.metrics.remaining.Set(float64(len(plan)))
 	r.logger.Info("refilling from the other members", "losses", len(losses), "reasons", reasons(losses),
@@ -177,8 +178,12 @@ func (r *Refiller) giveUp(losses []Loss) error {
 	return nil
 }
 
-// horizon is before which blocks are not kept anyway.
-func (r *Refiller) horizon() int64 { return r.cfg.Now().Add(-r.cfg.Retention).UnixMilli() }
+// reach is between which times samples can be here: older blocks are not kept, and
+// newer samples are refused.
+func (r *Refiller) reach() (from, to int64) {
+	now := r.cfg.Now()
+	return now.Add(-r.cfg.Retention).UnixMilli(), now.Add(futureMax).UnixMilli()
+}
 
 func unitsOf(plan []unit) map[string]int {
 	n := map[string]int{}
