@@ -26,6 +26,10 @@ import (
 	"github.com/prometheus/prometheus/tsdb/tombstones"
 )
 
+// segmentBytes is what a file of chunks takes from the disk when it is opened, and gives back
+// when it is shorter. The TSDB's own 512 MiB would be much for a node short of space.
+const segmentBytes = 64 << 20
+
 // blockWriter writes a block from series that come in order, with their chunks as they
 // are. Chunks go to disk at once; labels and places of chunks stay in memory until
 // finish, because the index begins with its symbols. meta.json is written last, so what
@@ -60,7 +64,7 @@ func newBlockWriter(scratch string, now time.Time) (*blockWriter, error) {
 	if err := os.MkdirAll(w.dir, 0o777); err != nil {
 		return nil, fmt.Errorf("make block directory: %w", err)
 	}
-	if w.chunks, err = chunks.NewWriter(filepath.Join(w.dir, "chunks")); err != nil {
+	if w.chunks, err = chunks.NewWriter(filepath.Join(w.dir, "chunks"), chunks.WithSegmentSize(segmentBytes)); err != nil {
 		return nil, errors.Join(fmt.Errorf("write chunks: %w", err), os.RemoveAll(w.dir))
 	}
 	return w, nil
