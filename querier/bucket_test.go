@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -89,6 +90,41 @@ func TestBucketIsAskedForAllWhileAMemberIsMissing(t *testing.T) {
 	require.Len(t, a.series, 1)
 	require.Equal(t, []span{{10_000, 100_000}}, b.asked)
 	require.InDelta(t, 1, testutil.ToFloat64(c.Querier.metrics.bucketRequests.WithLabelValues("missing")), 0)
+}
+
+// TestLackingMembersDoNotMoveTheHorizon: a member that lacks data says since when it holds what it was given, and
+// that is not true of it. The bucket is asked for all time, as for any missing member; it is needed for what is older
+// than the start of the others, whether the lacking one's start is later (a new disk) or earlier (a lost block).
+func TestLackingMembersDoNotMoveTheHorizon(t *testing.T) {
+	for _, start := range []int64{math.MinInt64, 40_000, 90_000} {
+		c, b := clusterWithBucket(t, 3, 3)
+		c.stores[0].start, c.stores[1].start, c.stores[2].start = 50_000, 30_000, start
+		c.members.Members[2].Lacks = "being refilled"
+		f := func(mint int64, partial, needed bool) {
+			t.Helper()
+			ctx := WithPartialResponse(tenantCtx(), partial)
+			b.broken, b.asked = nil, nil
+			require.NoError(t, c.query(t, ctx, mint, 100_000, nil, all()).err)
+			require.Equal(t, []span{{mint, 100_000}}, b.asked)
+			b.broken = errBucket
+			a := c.query(t, ctx, mint, 100_000, nil, all())
+			switch {
+			case !needed:
+				require.NoError(t, a.err)
+			case partial:
+				require.Contains(t, strings.Join(a.warnings, "\n"), errBucket.Error())
+			default:
+				require.ErrorIs(t, a.err, errBucket)
+			}
+		}
+		f(0, false, true)
+		f(49_999, false, true)
+		f(50_000, false, false)
+		// With nobody left who has everything, the bucket is all there is.
+		c.stores[0].opening.Store(true)
+		c.stop(1)
+		f(99_999, true, true)
+	}
 }
 
 // TestBucketFails: an answer that needs the bucket is incomplete without it, one that does not is not.

@@ -6,6 +6,7 @@ package querier
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -86,6 +87,7 @@ func TestMissingMembers(t *testing.T) {
 		"gossip says dead": func(c *cluster, i int) { c.members.Members[i].Alive = false },
 		"joining":          func(c *cluster, i int) { c.members.Members[i].Serving = false },
 		"forgotten":        func(c *cluster, i int) { c.members.Members[i].Forgotten = true },
+		"lacks data":       func(c *cluster, i int) { c.members.Members[i].Lacks = "being refilled" },
 		"refused":          func(c *cluster, i int) { c.stop(i) },
 		"replaying":        func(c *cluster, i int) { c.stores[i].opening.Store(true) },
 		"store broken":     func(c *cluster, i int) { c.stores[i].broken = errors.New("reopening after a failed write") },
@@ -123,6 +125,38 @@ func TestMissingMembers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLackingMembersAreAsked: what they have is in the answer, though it counts as missing. It is the same for
+// this process and for a peer.
+func TestLackingMembersAreAsked(t *testing.T) {
+	for lacking := range 3 {
+		c := newCluster(t, 3, 3)
+		c.members.Members[lacking].Lacks = "being refilled"
+		for i, s := range c.stores {
+			s.write(t, lset("a"), tsample{t: int64(i), f: 1})
+		}
+		for _, a := range []answer{
+			c.query(t, tenantCtx(), 0, 100, nil, all()),
+			c.queryChunks(t, tenantCtx(), 0, 100, nil, all()),
+		} {
+			require.NoError(t, a.err)
+			require.Empty(t, a.warnings)
+			require.Len(t, a.series[lset("a").String()], 3)
+		}
+		require.Len(t, c.query(t, tenantCtx(), 0, 100, &storage.SelectHints{End: 100, Func: "series"}, all()).series, 1)
+
+		other := (lacking + 1) % 3
+		c.members.Members[other].Alive, c.members.Members[other].Self = false, false
+		a := c.query(t, tenantCtx(), 0, 100, nil, all())
+		require.ErrorContains(t, a.err, fmt.Sprintf("m%d (being refilled)", lacking))
+		require.ErrorContains(t, a.err, fmt.Sprintf("m%d (unreachable)", other))
+	}
+
+	// A process alone that lacks something does not take the short way either.
+	c := newCluster(t, 1, 1)
+	c.members.Members[0].Lacks = "being refilled"
+	require.ErrorContains(t, c.query(t, tenantCtx(), 0, 100, nil, all()).err, "m0 (being refilled)")
 }
 
 func TestPartialResponseByDefault(t *testing.T) {

@@ -20,9 +20,9 @@ type asker[T any] func(ctx context.Context, m Member) (answer T, localStart int6
 // gathered is what the members said.
 type gathered[T any] struct {
 	answers []T // In the order of the members, without those missing.
-	missing int
-	// horizon is the latest local start among the answers: what is older may be in the bucket alone.
-	// With no answers at all that is everything.
+	missing int // Those that count as missing, the ones that lack something included.
+	// horizon is the latest local start among the members that lack nothing: what is older may be in the bucket
+	// alone. With no such member that is everything.
 	horizon int64
 	lacking *IncompleteError // Nil if the answers are complete.
 }
@@ -36,8 +36,9 @@ type outcome[T any] struct {
 }
 
 // gather asks every member that can be asked, all at once, and waits for all of them: any two members
-// share some slot, so none of them can be spared. A member that fails is missing. As soon as too many are, the
-// others are called off and the error is an IncompleteError, unless partial allows to go on.
+// share some slot, so none of them can be spared. A member that fails is missing, and so is one that lacks
+// something, though its answer is kept. As soon as too many are, the others are called off and the error is an
+// IncompleteError, unless partial allows to go on.
 func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask asker[T]) (gathered[T], error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -48,6 +49,9 @@ func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask
 		if reason := m.absent(); reason != "" {
 			score.lose(i, reason)
 			continue
+		}
+		if m.Lacks != "" {
+			score.lose(i, m.Lacks)
 		}
 		asked++
 		go func() {
@@ -89,15 +93,17 @@ func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask
 
 func summarise[T any](got []*outcome[T], score *score) gathered[T] {
 	g := gathered[T]{horizon: math.MinInt64}
-	for _, o := range got {
-		if o == nil {
-			g.missing++
-			continue
+	for i, o := range got {
+		if o != nil {
+			g.answers = append(g.answers, o.answer)
 		}
-		g.answers = append(g.answers, o.answer)
-		g.horizon = max(g.horizon, o.localStart)
+		if score.lost[i] {
+			g.missing++
+		} else {
+			g.horizon = max(g.horizon, o.localStart)
+		}
 	}
-	if len(g.answers) == 0 {
+	if g.missing == len(got) {
 		g.horizon = math.MaxInt64
 	}
 	if !score.complete() {

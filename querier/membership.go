@@ -13,6 +13,10 @@ type Member struct {
 	Alive     bool // Gossip reaches it.
 	Serving   bool // ACTIVE or LEAVING: its data is all there. Not so while it replays or refills.
 	Forgotten bool // Given up by the ring, while data may live on nowhere else.
+
+	// Lacks says why the member holds less than it should; empty if it holds all. Such a member is asked, and
+	// what it has is in the answer, but it is counted as missing.
+	Lacks string
 }
 
 // absent returns why the member cannot be asked at all, or "".
@@ -36,9 +40,9 @@ type Membership struct {
 	RF      int // The configured replication factor, however many members there are.
 }
 
-// alone returns whether this process is all there is.
+// alone returns whether this process is all there is, and has all that there is.
 func (m Membership) alone() bool {
-	return len(m.Members) == 1 && m.Members[0].Self
+	return len(m.Members) == 1 && m.Members[0].Self && m.Members[0].Lacks == ""
 }
 
 // Missing names a member without which a query had to be answered, and why.

@@ -48,12 +48,10 @@ type Cluster struct {
 
 	// mu guards what follows. It is never held while memberlist is called, because
 	// memberlist calls our delegates, which take it, under its own lock.
-	mu       sync.Mutex
-	history  *history
-	self     Member
-	watching time.Time // up and in the majority since; see history.forget
-	minority time.Time // not in the majority since; zero while in it
-	dirty    bool      // the file of last-known members is behind
+	mu      sync.Mutex
+	history *History
+	self    Member
+	dirty   bool // the file of last-known members is behind
 	// contested is set when others still know our name at another address.
 	contested bool
 }
@@ -89,7 +87,7 @@ func NewCluster(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Cl
 }
 
 // start brings this member to life at the address of l.
-func (c *Cluster) start(l listener, known []record) error {
+func (c *Cluster) start(l listener, known []Record) error {
 	c.addr = l.addr()
 	c.self = Member{
 		Name: c.cfg.Identity.Name, Zone: c.cfg.Zone, State: Joining, Generation: c.cfg.Identity.Generation,
@@ -98,9 +96,7 @@ func (c *Cluster) start(l listener, known []record) error {
 	if _, err := (meta{c.self, c.cfg.Settings}).encode(); err != nil {
 		return err
 	}
-	now := c.now()
-	c.watching = now
-	c.history = newHistory(record{Member: c.self, GossipAddr: c.addr, LastSeen: now}, known)
+	c.history = NewHistory(Record{Member: c.self, GossipAddr: c.addr, LastSeen: c.now()}, known, c.cfg.Settings.RF)
 	c.publish()
 	list, err := memberlist.Create(c.memberlistConfig(l))
 	if err != nil {
@@ -129,7 +125,7 @@ func (c *Cluster) memberlistConfig(l listener) *memberlist.Config {
 	return m
 }
 
-func (c *Cluster) loadHistory() ([]record, error) {
+func (c *Cluster) loadHistory() ([]Record, error) {
 	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create cluster directory: %w", err)
 	}
@@ -184,6 +180,31 @@ func (c *Cluster) setState(state State, timeout time.Duration) error {
 	return nil
 }
 
+// SetData tells the other members whether this one lacks data that it should hold, and the
+// latest former generation whose data it has been given back (see MemberStatus.Whole),
+// and returns when it is on the wire. Call it before the member turns ACTIVE, so that
+// no answer counts on it too early. After an error from gossip the values are set, but the
+// others may learn them late.
+func (c *Cluster) SetData(holes bool, refilled uint64) error {
+	c.announce.Lock()
+	defer c.announce.Unlock()
+	if c.stopped {
+		return errors.New("tell what data the member lacks: it has left the cluster")
+	}
+	c.mu.Lock()
+	changed := c.self.Holes != holes || c.self.Refilled != refilled
+	c.self.Holes, c.self.Refilled = holes, refilled
+	c.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	if err := c.list.UpdateNode(setStateTimeout); err != nil {
+		return fmt.Errorf("gossip what data the member lacks: %w", err)
+	}
+	c.logger.Info("member data changed", "holes", holes, "refilled", refilled)
+	return nil
+}
+
 // Leave says goodbye and stops gossip: as LEAVING, which keeps our slots for a
 // restart, unless the state is LEFT already. Call it once, after Run has ended.
 // A goodbye that nobody hears within timeout is no error: when all members stop at
@@ -207,20 +228,7 @@ func (c *Cluster) Leave(timeout time.Duration) error {
 
 // publish makes the history the current view. The caller holds mu, or is alone.
 func (c *Cluster) publish() {
-	now := c.now()
-	switch majority := c.history.majority(); {
-	case majority && !c.minority.IsZero():
-		c.minority, c.watching = time.Time{}, now
-	case !majority && c.minority.IsZero():
-		c.minority = now
-	}
-	members := c.history.ringMembers()
-	v := &View{Self: c.self.Name, Members: c.history.statuses(now), MinoritySince: c.minority}
-	if old := c.view.Load(); old != nil {
-		v.Ring = old.Ring.with(members)
-	} else {
-		v.Ring = New(members, c.cfg.Settings.RF)
-	}
+	v := c.history.View(c.now())
 	c.view.Store(v)
 	c.metrics.observe(v)
 	c.dirty = true

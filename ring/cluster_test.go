@@ -251,6 +251,39 @@ func TestQuickRestartAtAnotherPort(t *testing.T) {
 	}
 }
 
+// A member on an empty disk is found out by the others, learns it from them, and is whole
+// again when it says that it was refilled.
+func TestReplacedDisk(t *testing.T) {
+	a, b, c := three(t)
+	former := c.cfg.Identity.Generation
+	c.kill()
+	waitAgree(t, 3, 2, a, b)
+	c = startNode(t, t.TempDir(), "c", nil, a.Addr())
+	waitAgree(t, 3, 3, a, b, c)
+	everywhere := func(what string, cond func(MemberStatus) bool) {
+		t.Helper()
+		wait(t, what, func() bool {
+			return cond(a.status("c")) && cond(b.status("c")) && cond(c.status("c")) &&
+				a.status("b").Whole() && b.status("b").Whole() && c.status("b").Whole()
+		}, a, b, c)
+	}
+	everywhere("c's disk is known to be new", func(m MemberStatus) bool { return m.Replaced == former && !m.Whole() })
+	require.Equal(t, 1.0, testutil.ToFloat64(a.metrics.notWhole))
+	d := startNode(t, t.TempDir(), "d", nil, b.Addr())
+	waitAgree(t, 4, 4, a, b, c, d)
+	wait(t, "a later member knows, too", func() bool { return d.status("c").Replaced == former && d.status("d").Whole() }, d)
+
+	require.NoError(t, c.SetData(false, former))
+	everywhere("c is whole", MemberStatus.Whole)
+	require.NoError(t, c.SetData(true, former))
+	everywhere("c has holes", func(m MemberStatus) bool { return m.Holes && !m.Whole() })
+	require.NoError(t, c.SetState(Leaving))
+	c.leave(t)
+	require.ErrorContains(t, c.SetData(false, former), "has left the cluster")
+	c = startNode(t, c.dir, "c", nil, a.Addr())
+	require.Equal(t, former, c.status("c").Replaced, "it remembers over a restart")
+}
+
 func TestTwoMembersOfOneName(t *testing.T) {
 	a := startNode(t, t.TempDir(), "a", nil)
 	b := startNode(t, t.TempDir(), "b", nil, a.Addr())

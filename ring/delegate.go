@@ -46,7 +46,7 @@ func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
 // starts learns of those that are dead.
 func (d *delegate) LocalState(bool) []byte {
 	d.mu.Lock()
-	records := d.history.snapshot(d.cluster().now())
+	records := d.history.Snapshot(d.cluster().now())
 	d.mu.Unlock()
 	data, err := encodeHistory(records)
 	if err != nil {
@@ -77,7 +77,7 @@ func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
 		}
 	}
 	now := d.cluster().now()
-	dropped := d.history.merge(records, now.Add(-d.cfg.ForgottenRetention), now)
+	dropped := d.history.Merge(records, now.Add(-d.cfg.ForgottenRetention), now)
 	d.metrics.dropped.Add(float64(dropped))
 	d.cluster().publish()
 }

@@ -4,14 +4,14 @@
 // Package ring says who owns a series, and who the members are.
 //
 // It has a pure core and a thin shell. The core takes values and returns
-// values: Ring maps 4096 slots to owners, history keeps what is known of every
+// values: Ring maps 4096 slots to owners, History keeps what is known of every
 // member. The shell, Cluster, feeds the core from hashicorp/memberlist and
 // publishes the result as one immutable View.
 //
 //	               gossip (UDP, TCP; label and key)
 //	                       |
 //	seeds,  re-join  +------------+  alive, meta, dead   +---------+  members  +------+
-//	last known ----->| memberlist |--------------------->| history |---------->| Ring |
+//	last known ----->| memberlist |--------------------->| History |---------->| Ring |
 //	members          +------------+  push/pull of what   +---------+           +------+
 //	                       |         is known of others       |                   |
 //	                 refuses foreign                     members.json             v

@@ -24,7 +24,7 @@ func (d *delegate) seen(node *memberlist.Node) {
 	d.mu.Lock()
 	old, known := d.history.records[node.Name]
 	wasAlive := d.history.alive[node.Name]
-	d.history.seen(record{Member: m.Member, GossipAddr: node.Address(), LastSeen: d.cluster().now()})
+	d.history.Seen(Record{Member: m.Member, GossipAddr: node.Address(), LastSeen: d.cluster().now()})
 	d.cluster().publish()
 	d.mu.Unlock()
 
@@ -48,7 +48,7 @@ func (d *delegate) seen(node *memberlist.Node) {
 // unless it is LEFT.
 func (d *delegate) NotifyLeave(node *memberlist.Node) {
 	d.mu.Lock()
-	d.history.lost(node.Name, d.cluster().now())
+	d.history.Lost(node.Name, d.cluster().now())
 	state := d.history.records[node.Name].State
 	d.cluster().publish()
 	d.mu.Unlock()

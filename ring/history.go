@@ -18,37 +18,75 @@ const (
 	leftKeep = 7 * 24 * time.Hour
 )
 
-// history is what this member knows of all members, dead ones included. It does
-// no I/O and reads no clock; the caller serialises access.
-type history struct {
+// History is what one member knows of all members, dead ones included, and the pure
+// core of membership: it does no I/O and reads no clock, and every time it is given is
+// of the clock of its member. The caller serialises access.
+//
+// Cluster feeds it from memberlist: Seen and Lost by the failure detector, Merge with
+// the Snapshot of another member, Forget and Expire once a second; and publishes View.
+type History struct {
 	self    string
-	records map[string]record
+	rf      int
+	records map[string]Record
 	alive   map[string]bool
+	ring    *Ring
+	// watching is since when this member has been up and in the majority without a
+	// break: a time in which it could not have seen a member does not count against
+	// that member.
+	watching time.Time
+	minority time.Time // not in the majority since; zero while in it
 }
 
-func newHistory(self record, known []record) *history {
-	h := &history{self: self.Name, records: map[string]record{}, alive: map[string]bool{}}
+// NewHistory returns the history of a member that starts at self.LastSeen, with what
+// it knew when it stopped. rf is the replication factor.
+func NewHistory(self Record, known []Record, rf int) *History {
+	h := &History{self: self.Name, rf: rf, records: map[string]Record{}, alive: map[string]bool{}, watching: self.LastSeen}
 	for _, r := range known {
 		h.records[r.Name] = r
+		if r.Name == self.Name {
+			self = self.after(r)
+		}
 	}
 	h.records[self.Name] = self
 	h.alive[self.Name] = true
 	return h
 }
 
-// seen notes a member that gossip says is alive. What it says of itself is the
-// truth, but for one thing: a generation that was LEFT stays LEFT.
-func (h *history) seen(r record) {
-	if old, ok := h.records[r.Name]; ok && old.State == Left && old.Generation == r.Generation {
-		r.State = Left
+// View returns how the cluster looks at now. It must be called after every change,
+// because it is what notes when this member loses and regains the majority.
+func (h *History) View(now time.Time) *View {
+	switch majority := h.majority(); {
+	case majority && !h.minority.IsZero():
+		h.minority, h.watching = time.Time{}, now
+	case !majority && h.minority.IsZero():
+		h.minority = now
+	}
+	if members := h.ringMembers(); h.ring == nil {
+		h.ring = New(members, h.rf)
+	} else {
+		h.ring = h.ring.with(members)
+	}
+	return &View{Self: h.self, Ring: h.ring, Members: h.statuses(now), MinoritySince: h.minority}
+}
+
+// Seen notes a member that gossip says is alive. What it says of itself is the
+// truth, but for two things: a generation that was LEFT stays LEFT, and which data
+// directories it had before the others know.
+func (h *History) Seen(r Record) {
+	if old, ok := h.records[r.Name]; ok {
+		if old.State == Left && old.Generation == r.Generation {
+			r.State = Left
+		}
+		r = r.after(old)
 	}
 	r.ForgottenAt = time.Time{}
 	h.records[r.Name] = r
 	h.alive[r.Name] = true
 }
 
-// lost notes that a member is dead or has stopped. It keeps its slots.
-func (h *history) lost(name string, now time.Time) {
+// Lost notes that a member is dead or has stopped. It keeps its slots. Members that
+// are unknown, and this one itself, are no news.
+func (h *History) Lost(name string, now time.Time) {
 	r, ok := h.records[name]
 	if !ok || name == h.self {
 		return
@@ -60,20 +98,18 @@ func (h *history) lost(name string, now time.Time) {
 	delete(h.alive, name)
 }
 
-// merge takes the records of another member. For a member that is alive here
-// gossip knows better, except that it may be LEFT. It returns how many records
-// did not fit.
-func (h *history) merge(remote []record, keep, now time.Time) (dropped int) {
+// Merge takes the records of another member. For a member that is alive here, this one
+// included, gossip knows better, except that it may be LEFT and which data directories it
+// had before. It returns how many records did not fit. keep is the time of which a forgotten member must have been seen to be
+// remembered still.
+func (h *History) Merge(remote []Record, keep, now time.Time) (dropped int) {
 	for _, r := range remote {
 		r = r.clampTo(now)
 		old, known := h.records[r.Name]
 		switch {
-		case r.Name == h.self || expired(r, keep, now):
+		case expired(r, keep, now):
 		case h.alive[r.Name]:
-			if r.State == Left && r.Generation == old.Generation {
-				old.State = Left
-				h.records[r.Name] = old
-			}
+			h.records[r.Name] = h.ofLiving(old, r)
 		case known:
 			h.records[r.Name] = newest(old, r)
 		case len(h.records) >= recordsMax:
@@ -85,17 +121,31 @@ func (h *history) merge(remote []record, keep, now time.Time) (dropped int) {
 	return dropped
 }
 
+// ofLiving returns the record of a living member, having heard r. A data directory later
+// than the one that is alive is not a former one: gossip tells of it soon, or it is a
+// second node with the name of a living one, and then nothing that it says counts.
+func (h *History) ofLiving(old, r Record) Record {
+	if r.Generation > old.Generation {
+		return old
+	}
+	if r.State == Left && r.Generation == old.Generation && r.Name != h.self {
+		old.State = Left
+	}
+	return old.after(r)
+}
+
 // expired reports whether a record may be dropped: a LEFT member's after
 // leftKeep, a forgotten member's when it was last seen before keep.
-func expired(r record, keep, now time.Time) bool {
+func expired(r Record, keep, now time.Time) bool {
 	if r.State == Left {
 		return now.Sub(r.LastSeen) > leftKeep
 	}
 	return r.forgotten() && r.LastSeen.Before(keep)
 }
 
-// expire drops the records that are no longer of use and returns their names.
-func (h *history) expire(keep, now time.Time) []string {
+// Expire drops the records that are no longer of use and returns their names; keep is
+// that of Merge.
+func (h *History) Expire(keep, now time.Time) []string {
 	var names []string
 	for _, name := range h.names() {
 		if r := h.records[name]; !h.alive[name] && expired(r, keep, now) {
@@ -108,7 +158,7 @@ func (h *history) expire(keep, now time.Time) []string {
 
 // majority reports whether more than half of the members that own slots are
 // alive here.
-func (h *history) majority() bool {
+func (h *History) majority() bool {
 	alive, all := 0, 0
 	for name, r := range h.records {
 		if !r.inRing() {
@@ -122,11 +172,9 @@ func (h *history) majority() bool {
 	return 2*alive > all
 }
 
-// forget takes the slots from members that were dead for longer than after, and
-// returns their names. watching is since when this member has been up and seen a
-// majority without a break: a time in which it could not have seen a member does
-// not count against that member. Without a majority nobody is forgotten.
-func (h *history) forget(after time.Duration, watching, now time.Time) []string {
+// Forget takes the slots from members that were dead for longer than after, and
+// returns their names. Without a majority nobody is forgotten.
+func (h *History) Forget(after time.Duration, now time.Time) []string {
 	if !h.majority() {
 		return nil
 	}
@@ -134,8 +182,8 @@ func (h *history) forget(after time.Duration, watching, now time.Time) []string 
 	for _, name := range h.names() {
 		r := h.records[name]
 		deadSince := r.LastSeen
-		if watching.After(deadSince) {
-			deadSince = watching
+		if h.watching.After(deadSince) {
+			deadSince = h.watching
 		}
 		if h.alive[name] || !r.inRing() || now.Sub(deadSince) < after {
 			continue
@@ -148,7 +196,7 @@ func (h *history) forget(after time.Duration, watching, now time.Time) []string 
 }
 
 // ringMembers returns the members that own slots.
-func (h *history) ringMembers() []Member {
+func (h *History) ringMembers() []Member {
 	var members []Member
 	for _, name := range h.names() {
 		if r := h.records[name]; r.inRing() {
@@ -159,20 +207,20 @@ func (h *history) ringMembers() []Member {
 }
 
 // statuses returns all members sorted by name, as of now.
-func (h *history) statuses(now time.Time) []MemberStatus {
+func (h *History) statuses(now time.Time) []MemberStatus {
 	statuses := make([]MemberStatus, 0, len(h.records))
-	for _, r := range h.snapshot(now) {
+	for _, r := range h.Snapshot(now) {
 		statuses = append(statuses, MemberStatus{
-			Member: r.Member, Alive: h.alive[r.Name], LastSeen: r.LastSeen, Forgotten: r.forgotten(),
+			Member: r.Member, Alive: h.alive[r.Name], LastSeen: r.LastSeen, Forgotten: r.forgotten(), Replaced: r.Replaced,
 		})
 	}
 	return statuses
 }
 
-// snapshot returns all records sorted by name; those of living members say that
-// they were seen now.
-func (h *history) snapshot(now time.Time) []record {
-	records := make([]record, 0, len(h.records))
+// Snapshot returns all records sorted by name, for the file and for other members;
+// those of living members say that they were seen now.
+func (h *History) Snapshot(now time.Time) []Record {
+	records := make([]Record, 0, len(h.records))
 	for _, name := range h.names() {
 		r := h.records[name]
 		if h.alive[name] {
@@ -185,7 +233,7 @@ func (h *history) snapshot(now time.Time) []record {
 
 // addrs returns the gossip addresses of members that may come back, and of the
 // members that are alive.
-func (h *history) addrs() (absent, present []string) {
+func (h *History) addrs() (absent, present []string) {
 	for _, name := range h.names() {
 		switch r := h.records[name]; {
 		case r.GossipAddr == "":
@@ -198,4 +246,4 @@ func (h *history) addrs() (absent, present []string) {
 	return absent, present
 }
 
-func (h *history) names() []string { return slices.Sorted(maps.Keys(h.records)) }
+func (h *History) names() []string { return slices.Sorted(maps.Keys(h.records)) }

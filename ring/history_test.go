@@ -18,15 +18,20 @@ import (
 var testTime = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
 // randomRecord draws from few values, so that every kind of tie occurs.
-func randomRecord(rng *rand.Rand) record {
-	r := record{
+func randomRecord(rng *rand.Rand) Record {
+	r := Record{
 		Member:   Member{Name: "m", State: State(rng.IntN(4)), Generation: uint64(1 + rng.IntN(2)), Zone: fmt.Sprint(rng.IntN(2))},
 		LastSeen: testTime.Add(time.Duration(rng.IntN(3)) * time.Minute),
 	}
 	if rng.IntN(2) == 0 {
 		r.ForgottenAt = testTime.Add(time.Duration(rng.IntN(4)) * time.Minute)
 	}
-	return r
+	r.Holes, r.Refilled = rng.IntN(2) == 0, uint64(rng.IntN(2))
+	if former := uint64(rng.IntN(3)); former != r.Generation {
+		r.Replaced = former
+	}
+	r.Ended = uint64(rng.IntN(3))
+	return r.after(r)
 }
 
 // Records travel in any order, any number of times and by any path. All members
@@ -47,10 +52,14 @@ func TestLeftEndsAGeneration(t *testing.T) {
 		for range 500 {
 			left, other := randomRecord(rng), randomRecord(rng)
 			left.State = Left
+			got := newest(left, other)
 			if other.Generation <= left.Generation {
-				require.Equal(t, Left, newest(left, other).State)
+				require.Equal(t, Left, got.State)
 			} else {
-				require.Equal(t, other, newest(left, other))
+				require.Equal(t, other.Member, got.Member)
+				if got.Replaced != 0 {
+					require.Greater(t, got.Replaced, left.Generation)
+				}
 			}
 		}
 	})
@@ -62,24 +71,24 @@ func TestPushPullMakesHistoriesAgreeAboutTheDead(t *testing.T) {
 	forSeeds(t, func(t *testing.T, rng *rand.Rand) {
 		now := testTime.Add(time.Hour)
 		keep := now.Add(-24 * time.Hour)
-		random := func(self string) *history {
-			var known []record
+		random := func(self string) *History {
+			var known []Record
 			for i := range 6 {
 				if r := randomRecord(rng); rng.IntN(3) > 0 {
 					r.Name = fmt.Sprintf("m%d", i)
 					known = append(known, r)
 				}
 			}
-			return newHistory(record{Member: Member{Name: self}, LastSeen: now}, known)
+			return NewHistory(Record{Member: Member{Name: self}, LastSeen: now}, known, 3)
 		}
 		a, b := random("a"), random("b")
-		for _, pair := range [][2]*history{{a, b}, {b, a}} {
-			pair[0].seen(pair[1].records[pair[1].self])
+		for _, pair := range [][2]*History{{a, b}, {b, a}} {
+			pair[0].Seen(pair[1].records[pair[1].self])
 		}
-		fromA, fromB := a.snapshot(now), b.snapshot(now)
-		a.merge(fromB, keep, now)
-		b.merge(fromA, keep, now)
-		require.Equal(t, a.snapshot(now), b.snapshot(now))
+		fromA, fromB := a.Snapshot(now), b.Snapshot(now)
+		a.Merge(fromB, keep, now)
+		b.Merge(fromA, keep, now)
+		require.Equal(t, a.Snapshot(now), b.Snapshot(now))
 		require.Equal(t, New(a.ringMembers(), 3).Version(), New(b.ringMembers(), 3).Version())
 	})
 }
@@ -87,21 +96,21 @@ func TestPushPullMakesHistoriesAgreeAboutTheDead(t *testing.T) {
 func TestMajority(t *testing.T) {
 	f := func(alive, dead, forgotten, left int, want bool) {
 		t.Helper()
-		h := newHistory(record{Member: Member{Name: "self"}}, nil)
+		h := NewHistory(Record{Member: Member{Name: "self"}}, nil, 3)
 		for i := range alive - 1 {
-			h.seen(record{Member: Member{Name: fmt.Sprint("alive", i)}})
+			h.Seen(Record{Member: Member{Name: fmt.Sprint("alive", i)}})
 		}
 		for i := range dead {
 			name := fmt.Sprint("dead", i)
-			h.records[name] = record{Member: Member{Name: name}}
+			h.records[name] = Record{Member: Member{Name: name}}
 		}
 		for i := range forgotten {
 			name := fmt.Sprint("forgotten", i)
-			h.records[name] = record{Member: Member{Name: name}, ForgottenAt: testTime}
+			h.records[name] = Record{Member: Member{Name: name}, ForgottenAt: testTime}
 		}
 		for i := range left {
 			name := fmt.Sprint("left", i)
-			h.records[name] = record{Member: Member{Name: name, State: Left}}
+			h.records[name] = Record{Member: Member{Name: name, State: Left}}
 		}
 		require.Equal(t, want, h.majority())
 	}
@@ -116,34 +125,34 @@ func TestMajority(t *testing.T) {
 }
 
 func TestMergeIsBounded(t *testing.T) {
-	h := newHistory(record{Member: Member{Name: "self"}}, nil)
-	var flood []record
+	h := NewHistory(Record{Member: Member{Name: "self"}}, nil, 3)
+	var flood []Record
 	for i := range recordsMax + 10 {
-		flood = append(flood, record{Member: Member{Name: fmt.Sprint("m", i)}, LastSeen: testTime})
+		flood = append(flood, Record{Member: Member{Name: fmt.Sprint("m", i)}, LastSeen: testTime})
 	}
-	require.Equal(t, 11, h.merge(flood, time.Time{}, testTime))
+	require.Equal(t, 11, h.Merge(flood, time.Time{}, testTime))
 	require.Len(t, h.records, recordsMax)
 	// What is known can still be updated, and who really is alive is always known.
 	flood[0].State = Left
-	require.Zero(t, h.merge(flood[:1], time.Time{}, testTime))
-	h.seen(record{Member: Member{Name: "real"}})
+	require.Zero(t, h.Merge(flood[:1], time.Time{}, testTime))
+	h.Seen(Record{Member: Member{Name: "real"}})
 	require.Equal(t, Left, h.records["m0"].State)
-	require.Len(t, h.snapshot(testTime), recordsMax+1)
-	data, err := encodeHistory(h.snapshot(testTime))
+	require.Len(t, h.Snapshot(testTime), recordsMax+1)
+	data, err := encodeHistory(h.Snapshot(testTime))
 	require.NoError(t, err)
 	_, err = decodeHistory(data)
 	require.NoError(t, err)
 }
 
 func TestHistoryOfTheLongestNamesFits(t *testing.T) {
-	long := record{
+	long := Record{
 		Member: Member{
 			Zone: strings.Repeat("\x01", zoneBytesMax), Generation: 1<<64 - 1,
 			InternalAddr: strings.Repeat("<", addrBytesMax), HTTPAddr: strings.Repeat("<", addrBytesMax),
 		},
 		LastSeen: testTime, ForgottenAt: testTime,
 	}
-	var records []record
+	var records []Record
 	for i := range recordsMax {
 		long.Name = fmt.Sprintf("%0*d", memberNameBytesMax, i)
 		records = append(records, long)
@@ -181,6 +190,10 @@ func TestHistoryFileSample(t *testing.T) {
 	require.False(t, records[0].forgotten())
 	require.Equal(t, "10.0.0.3:7946", records[1].GossipAddr)
 	require.True(t, records[1].forgotten())
+	require.Zero(t, records[0].Replaced)
+	require.Equal(t, uint64(1795089600000000000), records[1].Replaced)
+	require.Equal(t, records[1].Replaced, records[1].Refilled)
+	require.Equal(t, uint64(1795003200000000000), records[1].Ended)
 }
 
 func TestLoadHistorySetsADamagedFileAside(t *testing.T) {

@@ -25,11 +25,11 @@ const (
 // the push/pull between members; see docs/format/members.md.
 type historyJSON struct {
 	Version int      `json:"version"`
-	Members []record `json:"members"`
+	Members []Record `json:"members"`
 }
 
 // encodeHistory writes at most recordsMax records, because readers take no more.
-func encodeHistory(records []record) ([]byte, error) {
+func encodeHistory(records []Record) ([]byte, error) {
 	records = records[:min(len(records), recordsMax)]
 	data, err := json.Marshal(historyJSON{Version: historyVersion, Members: records})
 	if err != nil {
@@ -39,7 +39,7 @@ func encodeHistory(records []record) ([]byte, error) {
 }
 
 // decodeHistory believes nothing: sizes are bounded and every record is checked.
-func decodeHistory(data []byte) ([]record, error) {
+func decodeHistory(data []byte) ([]Record, error) {
 	if len(data) > historyBytesMax {
 		return nil, fmt.Errorf("decode member history: %d bytes are more than %d", len(data), historyBytesMax)
 	}
@@ -67,7 +67,7 @@ func decodeHistory(data []byte) ([]record, error) {
 // loadHistory returns the last-known members; none if there is no file. A file
 // that cannot be understood is set aside and reported: the members are found
 // again through the seeds, so it is no reason not to start.
-func loadHistory(path string) (records []record, damage error, err error) {
+func loadHistory(path string) (records []Record, damage error, err error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil

@@ -25,6 +25,9 @@ type memberStatusJSON struct {
 	Alive     bool      `json:"alive"`
 	LastSeen  time.Time `json:"lastSeen"`
 	Forgotten bool      `json:"forgotten"`
+	// Whole is false while answers count the member as missing; see MemberStatus.Whole.
+	Whole    bool   `json:"whole"`
+	Replaced uint64 `json:"replaced,omitempty"`
 	// Slots is how many of the slots the member owns.
 	Slots int `json:"slots"`
 }
@@ -62,7 +65,10 @@ func statusOf(v *View, now time.Time) statusJSON {
 		if m.Alive {
 			m.LastSeen = timestamp(now)
 		}
-		s.Members = append(s.Members, memberStatusJSON{m.Member, m.Alive, m.LastSeen, m.Forgotten, slots[m.Name]})
+		s.Members = append(s.Members, memberStatusJSON{
+			Member: m.Member, Alive: m.Alive, LastSeen: m.LastSeen, Forgotten: m.Forgotten,
+			Whole: m.Whole(), Replaced: m.Replaced, Slots: slots[m.Name],
+		})
 	}
 	return s
 }

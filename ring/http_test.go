@@ -15,14 +15,14 @@ import (
 )
 
 func TestStatusHandler(t *testing.T) {
-	a := Member{Name: "a", Zone: "z1", State: Active, InternalAddr: "10.0.0.1:9095", HTTPAddr: "10.0.0.1:9009", Generation: 5}
-	b := Member{Name: "b", Zone: "z2", State: Leaving}
+	a := Member{Name: "a", Zone: "z1", State: Active, InternalAddr: "10.0.0.1:9095", HTTPAddr: "10.0.0.1:9009", Generation: 5, Holes: true}
+	b := Member{Name: "b", Zone: "z2", State: Leaving, Generation: 4, Refilled: 2}
 	c := Member{Name: "c", State: Active}
 	view := &View{
 		Self: "a", Ring: New([]Member{a, b}, 2),
 		Members: []MemberStatus{
 			{Member: a, Alive: true, LastSeen: testTime},
-			{Member: b, LastSeen: testTime},
+			{Member: b, LastSeen: testTime, Replaced: 3},
 			{Member: c, LastSeen: testTime, Forgotten: true},
 		},
 	}
@@ -32,9 +32,9 @@ func TestStatusHandler(t *testing.T) {
 	require.JSONEq(t, `{
 		"version": "`+view.VersionHex()+`", "replicationFactor": 2, "slots": 4096, "self": "a",
 		"members": [
-			{"name":"a","zone":"z1","state":"ACTIVE","internalAddr":"10.0.0.1:9095","httpAddr":"10.0.0.1:9009","generation":5,"alive":true,"lastSeen":"2026-11-20T13:00:00Z","forgotten":false,"slots":4096},
-			{"name":"b","zone":"z2","state":"LEAVING","internalAddr":"","httpAddr":"","generation":0,"alive":false,"lastSeen":"2026-11-20T12:00:00Z","forgotten":false,"slots":4096},
-			{"name":"c","zone":"","state":"ACTIVE","internalAddr":"","httpAddr":"","generation":0,"alive":false,"lastSeen":"2026-11-20T12:00:00Z","forgotten":true,"slots":0}
+			{"name":"a","zone":"z1","state":"ACTIVE","internalAddr":"10.0.0.1:9095","httpAddr":"10.0.0.1:9009","generation":5,"holes":true,"alive":true,"lastSeen":"2026-11-20T13:00:00Z","forgotten":false,"whole":false,"slots":4096},
+			{"name":"b","zone":"z2","state":"LEAVING","internalAddr":"","httpAddr":"","generation":4,"refilled":2,"alive":false,"lastSeen":"2026-11-20T12:00:00Z","forgotten":false,"whole":false,"replaced":3,"slots":4096},
+			{"name":"c","zone":"","state":"ACTIVE","internalAddr":"","httpAddr":"","generation":0,"alive":false,"lastSeen":"2026-11-20T12:00:00Z","forgotten":true,"whole":true,"slots":0}
 		]}`, string(got))
 
 	handler := StatusHandler(func() *View { return view })
@@ -67,6 +67,14 @@ func TestStatic(t *testing.T) {
 	require.True(t, m.Alive && m.InRing())
 	_, ok = s.View().Member("b")
 	require.False(t, ok)
+
+	require.NoError(t, s.SetData(true, 7))
+	m, _ = s.View().Member("a")
+	require.True(t, m.Holes)
+	require.False(t, m.Whole())
+	require.Equal(t, uint64(7), m.Refilled)
+	require.NoError(t, s.SetData(false, 7))
+	require.True(t, s.View().Members[0].Whole())
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

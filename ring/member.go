@@ -36,6 +36,11 @@ type Member struct {
 	// Generation tells one data directory from another under the same name. It
 	// is the time of creation in nanoseconds, so a later directory has a larger one.
 	Generation uint64 `json:"generation"`
+	// Holes is set while the member says that it lost data which it should hold.
+	Holes bool `json:"holes,omitempty"`
+	// Refilled is the latest former generation whose data the member has been given
+	// back by its peers; 0 is none. See MemberStatus.Replaced.
+	Refilled uint64 `json:"refilled,omitempty"`
 }
 
 // MemberStatus is a member and what this node knows of its health.
@@ -49,7 +54,16 @@ type MemberStatus struct {
 	// Forgotten members were dead for too long: they lost their slots, but still
 	// hold samples that a query may be missing.
 	Forgotten bool
+	// Replaced is the generation of the latest other data directory under this name that
+	// did not end in LEFT; 0 is none. What it held the member should hold, and does not
+	// before it is refilled.
+	Replaced uint64
 }
+
+// Whole reports whether the member holds all that it should: it lost nothing, and has
+// what the data directory that its own came in place of held. One that is not whole takes
+// writes and is asked for what it has, but an answer counts it as missing.
+func (m MemberStatus) Whole() bool { return !m.Holes && m.Refilled >= m.Replaced }
 
 // InRing reports whether the member owns slots: it is neither forgotten nor LEFT.
 func (m MemberStatus) InRing() bool { return !m.Forgotten && m.State != Left }

@@ -17,6 +17,8 @@ const (
 	metaVersion = 1
 	// metaBytesMax is memberlist's limit; it panics beyond.
 	metaBytesMax = 512
+	// metaHoles is the bit of Member.Holes. Readers ignore bits that they do not know.
+	metaHoles = 1
 )
 
 var errMetaShort = errors.New("gossip meta is cut short")
@@ -46,6 +48,12 @@ func (m meta) encode() ([]byte, error) {
 	buf = appendString(buf, m.Zone)
 	buf = appendString(buf, m.InternalAddr)
 	buf = appendString(buf, m.HTTPAddr)
+	var flags uint64
+	if m.Holes {
+		flags |= metaHoles
+	}
+	buf = binary.AppendUvarint(buf, flags)
+	buf = binary.AppendUvarint(buf, m.Refilled)
 	if len(buf) > metaBytesMax {
 		return nil, fmt.Errorf("encode gossip meta: %d bytes are more than %d", len(buf), metaBytesMax)
 	}
@@ -71,6 +79,10 @@ func decodeMeta(name string, buf []byte) (meta, error) {
 		BlockDuration:    r.milliseconds(),
 	}
 	m.Zone, m.InternalAddr, m.HTTPAddr = r.string(), r.string(), r.string()
+	if r.err == nil && len(r.buf) > 0 { // The first versions end here.
+		m.Holes = r.uvarint(math.MaxUint64)&metaHoles != 0
+		m.Refilled = r.uvarint(math.MaxUint64)
+	}
 	if r.err != nil {
 		return meta{}, r.err
 	}

@@ -20,6 +20,7 @@ var testMeta = meta{
 	Member: Member{
 		Name: "penstock-0", Zone: "eu-1a", State: Active, Generation: 1795176000000000000,
 		InternalAddr: "10.0.0.1:9095", HTTPAddr: "10.0.0.1:9009",
+		Holes: true, Refilled: 1795089600000000000,
 	},
 	Settings: testSettings,
 }
@@ -55,12 +56,33 @@ func TestMetaSample(t *testing.T) {
 	require.Equal(t, sample, buf)
 }
 
+// metaDataBytes is what the fields after the addresses take in testMeta.
+const metaDataBytes = 1 + 9
+
+// A member of the first versions does not say what it lacks, and skips what others say.
+func TestMetaOfTheFirstVersions(t *testing.T) {
+	buf, err := testMeta.encode()
+	require.NoError(t, err)
+	got, err := decodeMeta("penstock-0", buf[:len(buf)-metaDataBytes])
+	require.NoError(t, err)
+	want := testMeta
+	want.Holes, want.Refilled = false, 0
+	require.Equal(t, want, got)
+
+	// Flags of later versions are none of our business.
+	buf[len(buf)-metaDataBytes] |= 0x7e
+	got, err = decodeMeta("penstock-0", buf)
+	require.NoError(t, err)
+	require.Equal(t, testMeta, got)
+}
+
 func TestMetaFitsAtTheLimits(t *testing.T) {
 	longest := time.Duration(math.MaxInt64).Truncate(time.Millisecond)
 	m := meta{
 		Member: Member{
 			Name: "a", Generation: math.MaxUint64, Zone: strings.Repeat("z", zoneBytesMax),
 			InternalAddr: strings.Repeat("i", addrBytesMax), HTTPAddr: strings.Repeat("h", addrBytesMax),
+			Holes: true, Refilled: math.MaxUint64,
 		},
 		Settings: Settings{math.MaxInt32, longest, longest, math.MaxInt32, math.MaxInt32},
 	}
@@ -93,6 +115,9 @@ func TestDecodeMetaRefuses(t *testing.T) {
 	buf, err := testMeta.encode()
 	require.NoError(t, err)
 	for n := range buf {
+		if n == len(buf)-metaDataBytes {
+			continue // A meta of the first versions.
+		}
 		_, err := decodeMeta("penstock-0", buf[:n])
 		require.Error(t, err, "the first %d bytes", n)
 	}
@@ -112,6 +137,8 @@ func FuzzDecodeMeta(f *testing.F) {
 	buf, err := testMeta.encode()
 	require.NoError(f, err)
 	f.Add(buf)
+	f.Add(buf[:len(buf)-metaDataBytes])
+	f.Add(buf[:len(buf)-metaDataBytes+1])
 	f.Add([]byte{1, 3})
 	f.Add([]byte{1, 0, 1, 3, 1, 1, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -136,9 +163,9 @@ func FuzzDecodeHistory(f *testing.F) {
 		if err != nil {
 			return
 		}
-		h := newHistory(record{Member: Member{Name: "self"}}, nil)
-		h.merge(records, time.Time{}, testTime)
-		again, err := encodeHistory(h.snapshot(testTime))
+		h := NewHistory(Record{Member: Member{Name: "self"}}, nil, 3)
+		h.Merge(records, time.Time{}, testTime)
+		again, err := encodeHistory(h.Snapshot(testTime))
 		require.NoError(t, err)
 		_, err = decodeHistory(again)
 		require.NoError(t, err)

@@ -9,6 +9,7 @@ type clusterMetrics struct {
 	members       *prometheus.GaugeVec
 	alive         prometheus.Gauge
 	forgotten     prometheus.Gauge
+	notWhole      prometheus.Gauge
 	majority      prometheus.Gauge
 	ringVersion   prometheus.Gauge
 	rejoins       prometheus.Counter
@@ -32,6 +33,10 @@ func newClusterMetrics(reg prometheus.Registerer) *clusterMetrics {
 		forgotten: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "penstock_cluster_members_forgotten",
 			Help: "Members that lost their slots after being dead too long, but may hold samples that queries miss.",
+		}),
+		notWhole: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "penstock_cluster_members_not_whole",
+			Help: "Members that lost data, or whose disk was replaced, and that have not been refilled yet. Queries count them as missing.",
 		}),
 		majority: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "penstock_cluster_majority",
@@ -70,7 +75,7 @@ func newClusterMetrics(reg prometheus.Registerer) *clusterMetrics {
 		m.refused.WithLabelValues(string(reason))
 	}
 	if reg != nil {
-		reg.MustRegister(m.members, m.alive, m.forgotten, m.majority, m.ringVersion, m.rejoins,
+		reg.MustRegister(m.members, m.alive, m.forgotten, m.notWhole, m.majority, m.ringVersion, m.rejoins,
 			m.refused, m.forgets, m.nameConflicts, m.dropped, m.writeFailures)
 	}
 	return m
@@ -81,14 +86,18 @@ const ringVersionMask = 1<<53 - 1
 
 func (m *clusterMetrics) observe(v *View) {
 	states := make([]int, len(stateNames))
-	forgotten := 0
+	forgotten, notWhole := 0, 0
 	for _, s := range v.Members {
+		if s.State != Left && !s.Whole() {
+			notWhole++
+		}
 		if s.Forgotten {
 			forgotten++
 			continue
 		}
 		states[s.State]++
 	}
+	m.notWhole.Set(float64(notWhole))
 	for state, n := range states {
 		m.members.WithLabelValues(State(state).String()).Set(float64(n))
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// record is what is known of one member, whether it is alive or not. Members
+// Record is what is known of one member, whether it is alive or not. Members
 // exchange records, and the newest wins.
-type record struct {
+type Record struct {
 	Member
 	// GossipAddr is where the member last gossiped, for the re-join loop.
 	GossipAddr string `json:"gossipAddr"`
@@ -18,15 +18,20 @@ type record struct {
 	LastSeen time.Time `json:"lastSeen"`
 	// ForgottenAt is when a member was forgotten; zero if it was not.
 	ForgottenAt time.Time `json:"forgottenAt,omitzero"`
+	// Replaced is the latest generation of this name, other than Member.Generation, that
+	// was seen and did not end in LEFT; Ended the latest that did. A Replaced before Ended
+	// is 0, as are both in a record of the first versions.
+	Replaced uint64 `json:"replaced,omitempty"`
+	Ended    uint64 `json:"ended,omitempty"`
 }
 
-func (r record) forgotten() bool { return !r.ForgottenAt.IsZero() }
+func (r Record) forgotten() bool { return !r.ForgottenAt.IsZero() }
 
-func (r record) inRing() bool { return r.State != Left && !r.forgotten() }
+func (r Record) inRing() bool { return r.State != Left && !r.forgotten() }
 
 // stamp is the age of the news in a record. A forgotten member is news of the
 // time of forgetting: only a later sighting overrules it.
-func (r record) stamp() time.Time {
+func (r Record) stamp() time.Time {
 	if r.forgotten() {
 		return r.ForgottenAt
 	}
@@ -40,14 +45,16 @@ func (r record) stamp() time.Time {
 //   - a later data directory goes before an earlier one;
 //   - LEFT is the end of a generation: nothing brings it back;
 //   - then the later news; then the rest, only to be definite.
-func newest(a, b record) record {
+//
+// What both know of former data directories goes with it.
+func newest(a, b Record) Record {
 	if compareRecords(a, b) < 0 {
-		return b
+		a, b = b, a
 	}
-	return a
+	return a.after(b)
 }
 
-func compareRecords(a, b record) int {
+func compareRecords(a, b Record) int {
 	return cmp.Or(
 		cmp.Compare(a.Generation, b.Generation),
 		compareBool(a.State == Left, b.State == Left),
@@ -59,6 +66,8 @@ func compareRecords(a, b record) int {
 		cmp.Compare(a.InternalAddr, b.InternalAddr),
 		cmp.Compare(a.HTTPAddr, b.HTTPAddr),
 		cmp.Compare(a.GossipAddr, b.GossipAddr),
+		compareBool(a.Holes, b.Holes),
+		cmp.Compare(b.Refilled, a.Refilled),
 	)
 }
 
@@ -75,7 +84,7 @@ func compareBool(a, b bool) int {
 
 // clampTo returns the record with no time after now. A member whose clock is
 // ahead must not write news that nobody can overrule.
-func (r record) clampTo(now time.Time) record {
+func (r Record) clampTo(now time.Time) Record {
 	if r.LastSeen.After(now) {
 		r.LastSeen = now
 	}

@@ -55,8 +55,8 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 func (c *Cluster) housekeep(written time.Time) time.Time {
 	now := c.now()
 	c.mu.Lock()
-	forgotten := c.history.forget(c.cfg.ForgetAfter, c.watching, now)
-	expired := c.history.expire(now.Add(-c.cfg.ForgottenRetention), now)
+	forgotten := c.history.Forget(c.cfg.ForgetAfter, now)
+	expired := c.history.Expire(now.Add(-c.cfg.ForgottenRetention), now)
 	if len(forgotten)+len(expired) > 0 {
 		c.publish()
 	}
@@ -85,7 +85,7 @@ func (c *Cluster) housekeep(written time.Time) time.Time {
 // persist writes the file of last-known members. It is behind until that works.
 func (c *Cluster) persist() (err error) {
 	c.mu.Lock()
-	records := c.history.snapshot(c.now())
+	records := c.history.Snapshot(c.now())
 	c.dirty = false
 	c.mu.Unlock()
 	defer func() {

@@ -63,10 +63,9 @@ func runScript(t *testing.T, script string) string {
 
 // world is one member's history under a clock of its own.
 type world struct {
-	history  *history
-	ring     *Ring
-	now      time.Time
-	watching time.Time
+	history *History
+	ring    *Ring
+	now     time.Time
 }
 
 const (
@@ -84,7 +83,7 @@ const (
 //	restart                 this member starts anew with what it had on disk
 //	members                 shows what is known
 //
-// A member is name[/zone[/state]][@generation]. Every command shows how slots moved.
+// A member is name[/zone[/state]][@generation][+holes][+refilled=<generation>]. Every command shows how slots moved.
 func (w *world) run(t *testing.T, words []string) string {
 	t.Helper()
 	command, args := words[0], words[1:]
@@ -95,11 +94,11 @@ func (w *world) run(t *testing.T, words []string) string {
 		return w.show()
 	case "alive":
 		for _, arg := range args {
-			w.history.seen(w.parse(t, arg))
+			w.history.Seen(w.parse(t, arg))
 		}
 	case "dead":
 		for _, name := range args {
-			w.history.lost(name, w.now)
+			w.history.Lost(name, w.now)
 		}
 	case "heard":
 		w.heard(t, args)
@@ -107,12 +106,12 @@ func (w *world) run(t *testing.T, words []string) string {
 		d, err := time.ParseDuration(args[0])
 		require.NoError(t, err)
 		w.now = w.now.Add(d)
-		out += announce("forgotten", w.history.forget(scriptForgetAfter, w.watching, w.now))
-		out += announce("expired", w.history.expire(w.now.Add(-scriptKeep), w.now))
+		out += announce("forgotten", w.history.Forget(scriptForgetAfter, w.now))
+		out += announce("expired", w.history.Expire(w.now.Add(-scriptKeep), w.now))
 	case "restart":
 		self := w.history.records[w.history.self]
-		w.history = newHistory(self, w.history.snapshot(w.now))
-		w.watching = w.now
+		self.LastSeen = w.now
+		w.history = NewHistory(self, w.history.Snapshot(w.now), w.ring.RF())
 	case "members":
 		return w.show()
 	default:
@@ -125,13 +124,12 @@ func (w *world) start(t *testing.T, args []string) {
 	rf, err := strconv.Atoi(strings.TrimPrefix(args[1], "rf="))
 	require.NoError(t, err)
 	w.now = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
-	w.watching = w.now
-	w.history = newHistory(w.parse(t, args[0]), nil)
-	w.ring = New(w.history.ringMembers(), rf)
+	w.history = NewHistory(w.parse(t, args[0]), nil, rf)
+	w.ring = w.history.View(w.now).Ring
 }
 
 func (w *world) heard(t *testing.T, args []string) {
-	var records []record
+	var records []Record
 	for _, arg := range args {
 		last := len(records) - 1
 		if ago, ok := strings.CutPrefix(arg, "ago="); ok {
@@ -144,12 +142,19 @@ func (w *world) heard(t *testing.T, args []string) {
 			records = append(records, w.parse(t, arg))
 		}
 	}
-	w.history.merge(records, w.now.Add(-scriptKeep), w.now)
+	w.history.Merge(records, w.now.Add(-scriptKeep), w.now)
 }
 
-func (w *world) parse(t *testing.T, arg string) record {
+func (w *world) parse(t *testing.T, arg string) Record {
+	arg, data, _ := strings.Cut(arg, "+")
 	spec, generation, _ := strings.Cut(arg, "@")
-	r := record{LastSeen: w.now, Member: Member{State: Active, Generation: 1}}
+	r := Record{LastSeen: w.now, Member: Member{State: Active, Generation: 1}}
+	r.Holes = data == "holes"
+	if n, ok := strings.CutPrefix(data, "refilled="); ok {
+		g, err := strconv.ParseUint(n, 10, 64)
+		require.NoError(t, err)
+		r.Refilled = g
+	}
 	if generation != "" {
 		g, err := strconv.ParseUint(generation, 10, 64)
 		require.NoError(t, err)
@@ -181,6 +186,9 @@ func (w *world) show() string {
 		if m.Forgotten {
 			health += ", forgotten"
 		}
+		if m.State != Left && !m.Whole() {
+			health += fmt.Sprintf(", not whole (holes %v, replaced %d, refilled %d)", m.Holes, m.Replaced, m.Refilled)
+		}
 		out += strings.TrimRight(fmt.Sprintf("%-4s %-3s %-8s %5d slots, %s", m.Name, m.Zone, m.State, slots[m.Name], health), " ") + "\n"
 	}
 	return out
@@ -188,7 +196,7 @@ func (w *world) show() string {
 
 // moves updates the ring and tells who gained slots, and who lost any.
 func (w *world) moves() string {
-	before, after := w.ring, w.ring.with(w.history.ringMembers())
+	before, after := w.ring, w.history.View(w.now).Ring
 	w.ring = after
 	if before.Version() == after.Version() {
 		return "ring unchanged\n"

@@ -42,6 +42,16 @@ func (s *Static) SetState(state State) error {
 	return nil
 }
 
+// SetData notes whether this node lacks data; there is nobody to give it back.
+func (s *Static) SetData(holes bool, refilled uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	self := s.View().Members[0].Member
+	self.Holes, self.Refilled = holes, refilled
+	s.publish(self)
+	return nil
+}
+
 // Join does nothing: there is nobody to join.
 func (s *Static) Join(context.Context) error { return nil }
 

@@ -34,6 +34,10 @@ type ringMember struct {
 	InternalAddr string    `json:"internalAddr"`
 	LastSeen     time.Time `json:"lastSeen"`
 	Slots        int       `json:"slots"`
+	Whole        *bool     `json:"whole,omitempty"` // Nil from a member of the first versions.
+	Holes        bool      `json:"holes,omitempty"`
+	Replaced     uint64    `json:"replaced,omitempty"`
+	Refilled     uint64    `json:"refilled,omitempty"`
 }
 
 func addRing(app *kingpin.Application) (string, func(context.Context, io.Writer) error) {
@@ -92,7 +96,7 @@ func askMember(ctx context.Context, base, path string, header http.Header, answe
 func printRing(out io.Writer, s *ringStatus) error {
 	fmt.Fprintf(out, "ring %s, replication factor %d, seen by %s\n\n", s.Version, s.ReplicationFactor, s.Self)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "MEMBER\tZONE\tSTATE\tALIVE\tSLOTS\tINTERNAL ADDRESS\tLAST SEEN")
+	fmt.Fprintln(w, "MEMBER\tZONE\tSTATE\tALIVE\tDATA\tSLOTS\tINTERNAL ADDRESS\tLAST SEEN")
 	for _, m := range s.Members {
 		alive := "yes"
 		switch {
@@ -105,7 +109,11 @@ func printRing(out io.Writer, s *ringStatus) error {
 		if !m.LastSeen.IsZero() {
 			seen = m.LastSeen.UTC().Format(time.RFC3339)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", m.Name, m.Zone, m.State, alive, m.Slots, m.InternalAddr, seen)
+		data := "whole"
+		if m.Whole != nil && !*m.Whole {
+			data = lacks(*m.Whole, m.Holes)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", m.Name, m.Zone, m.State, alive, data, m.Slots, m.InternalAddr, seen)
 	}
 	return w.Flush()
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v2"
 
-	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/ring"
 )
 
@@ -190,25 +189,4 @@ func clientCertificate(server *tls.Config) func(*tls.CertificateRequestInfo) (*t
 		}
 		return server.GetCertificate(&tls.ClientHelloInfo{})
 	}
-}
-
-// memberships is the ring in the words of the read path.
-func (s *server) memberships() querier.Membership {
-	view := s.members.View()
-	out := querier.Membership{RF: view.Ring.RF(), Members: make([]querier.Member, 0, len(view.Members))}
-	for _, m := range view.Members {
-		if m.State == ring.Left {
-			continue // It passed on what it had before it left.
-		}
-		out.Members = append(out.Members, querier.Member{
-			Name:      m.Name,
-			Zone:      m.Zone,
-			URL:       s.scheme + "://" + m.InternalAddr,
-			Self:      m.Name == view.Self,
-			Alive:     m.Alive,
-			Serving:   m.State == ring.Active || m.State == ring.Leaving,
-			Forgotten: m.Forgotten,
-		})
-	}
-	return out
 }
