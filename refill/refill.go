@@ -60,16 +60,14 @@ func (r *Refiller) Run(ctx context.Context) error {
 		}
 		before := r.board.unitsDone()
 		err := r.round(ctx, losses)
-		switch {
-		case err == nil, r.board.unitsDone() > before:
+		if err == nil || r.board.unitsDone() > before {
 			delay = backoffFirst
-		default:
-			delay = min(2*delay, backoffLast)
 		}
 		if err != nil && ctx.Err() == nil {
 			r.logger.Warn("refill has to wait, trying again", "delay", delay, "err", err)
 			r.board.fail(err)
 			wait(ctx, delay)
+			delay = min(2*delay, backoffLast)
 		}
 	}
 	return nil
@@ -168,7 +166,7 @@ func (r *Refiller) resolve(ctx context.Context, losses []Loss) error {
 // giveUp lets go of losses that nobody can make good.
 func (r *Refiller) giveUp(losses []Loss) error {
 	for _, l := range losses {
-		r.logger.Error("data is lost for good: no other member has a copy", "tenant", l.Tenant,
+		r.logger.Error("what was lost cannot be given back: no other member has a copy", "tenant", l.Tenant,
 			"from", stamp(l.MinTime), "to", stamp(l.MaxTime), "reason", l.Reason)
 		if err := r.cfg.Store.ResolveLoss(l.ID); err != nil {
 			return fmt.Errorf("resolve loss %s: %w", l.ID, err)

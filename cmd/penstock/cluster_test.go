@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -35,6 +36,10 @@ const eventually = 30 * time.Second
 type testNode struct {
 	args []string
 	srv  *server
+	// logger is where the node logs; nil: nowhere.
+	logger *slog.Logger
+	// beforeStart is called with a node that is wired and not started.
+	beforeStart func(*server)
 }
 
 func (n *testNode) url() string { return "http://" + n.srv.public.addr() }
@@ -48,8 +53,16 @@ func (n *testNode) start(t *testing.T) {
 	require.NoError(t, err)
 	cfg.flags = flagValues(cmd)
 	require.NoError(t, cfg.finish())
-	n.srv, err = newServer(cfg, promslog.NewNopLogger())
+	cfg.refillSettle = 100 * time.Millisecond
+	logger := n.logger
+	if logger == nil {
+		logger = promslog.NewNopLogger()
+	}
+	n.srv, err = newServer(cfg, logger)
 	require.NoError(t, err)
+	if n.beforeStart != nil {
+		n.beforeStart(n.srv)
+	}
 	require.NoError(t, n.srv.start(t.Context()))
 	t.Cleanup(func() { _ = n.srv.stop() })
 	require.Eventually(t, func() bool { return n.srv.ready() == nil }, eventually, 10*time.Millisecond)

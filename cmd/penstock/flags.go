@@ -29,6 +29,9 @@ type config struct {
 	otlp     otlpConfig
 	log      promslog.Config
 
+	// refillSettle shortens the waiting of a refill in tests; 0 is its default.
+	refillSettle time.Duration
+
 	// flags holds every flag as text, for /api/v1/status/flags.
 	flags map[string]string
 }
