@@ -42,6 +42,9 @@ type Cluster struct {
 	addr    string
 	view    atomic.Pointer[View]
 
+	// usurped is set when our name is another node's: our goodbye would be taken for its.
+	usurped atomic.Bool
+
 	// announce serialises changes of our own state and leaving.
 	announce sync.Mutex
 	stopped  bool // guarded by announce
@@ -54,6 +57,8 @@ type Cluster struct {
 	dirty   bool // the file of last-known members is behind
 	// contested is set when others still know our name at another address.
 	contested bool
+	rivals    map[string]rival // by name; see NotifyConflict
+	opinions  map[string]bool  // by sender; see opinion
 }
 
 // NewCluster binds the gossip port and starts to answer on it; it contacts
@@ -64,7 +69,7 @@ func NewCluster(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Cl
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, logger: logger, quiet: newQuiet(cfg.Now), metrics: newClusterMetrics(reg)}
+	c := &Cluster{cfg: cfg, logger: logger, quiet: newQuiet(cfg.Now), metrics: newClusterMetrics(reg), rivals: map[string]rival{}, opinions: map[string]bool{}}
 	for _, text := range cfg.Peers {
 		p, err := parsePeer(text)
 		if err != nil {
@@ -162,7 +167,7 @@ func (c *Cluster) SetState(state State) error {
 }
 
 func (c *Cluster) setState(state State, timeout time.Duration) error {
-	if c.stopped {
+	if c.stopped || c.usurped.Load() {
 		return errors.New("set member state: the member has left the cluster")
 	}
 	c.mu.Lock()
@@ -188,7 +193,7 @@ func (c *Cluster) setState(state State, timeout time.Duration) error {
 func (c *Cluster) SetData(holes bool, refilled uint64) error {
 	c.announce.Lock()
 	defer c.announce.Unlock()
-	if c.stopped {
+	if c.stopped || c.usurped.Load() {
 		return errors.New("tell what data the member lacks: it has left the cluster")
 	}
 	c.mu.Lock()
@@ -209,12 +214,16 @@ func (c *Cluster) SetData(holes bool, refilled uint64) error {
 // restart, unless the state is LEFT already. Call it once, after Run has ended.
 // A goodbye that nobody hears within timeout is no error: when all members stop at
 // once there may be nobody left, and else the others take us for dead, with the
-// same effect a few seconds later.
+// same effect a few seconds later. A node that was refused because of its name says nothing.
 func (c *Cluster) Leave(timeout time.Duration) error {
 	c.announce.Lock()
 	defer c.announce.Unlock()
 	if c.stopped {
 		return nil
+	}
+	if c.usurped.Load() {
+		c.stopped = true
+		return c.list.Shutdown()
 	}
 	if err := c.setState(Leaving, timeout); err != nil && !errors.Is(err, errLeft) {
 		c.logger.Info("no member heard that this one is leaving", "err", err)

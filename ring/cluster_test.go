@@ -284,19 +284,6 @@ func TestReplacedDisk(t *testing.T) {
 	require.Equal(t, former, c.status("c").Replaced, "it remembers over a restart")
 }
 
-func TestTwoMembersOfOneName(t *testing.T) {
-	a := startNode(t, t.TempDir(), "a", nil)
-	b := startNode(t, t.TempDir(), "b", nil, a.Addr())
-	waitAgree(t, 2, 2, a, b)
-	thief := startNode(t, t.TempDir(), "b", nil, a.Addr())
-	wait(t, "the conflict is counted", func() bool {
-		return testutil.ToFloat64(a.metrics.nameConflicts) > 0 && testutil.ToFloat64(thief.metrics.nameConflicts) > 0
-	}, a, thief)
-	require.Contains(t, a.logs.String(), "two members have one name")
-	require.Contains(t, thief.logs.String(), "two members have one name")
-	require.Equal(t, b.cfg.Identity.Generation, a.status("b").Generation)
-}
-
 // The loop heals a cluster whose members were all dead to each other for longer
 // than memberlist remembers them.
 func TestRejoinAfterEverybodyRestarted(t *testing.T) {

@@ -65,6 +65,8 @@ type Config struct {
 
 	// tune changes memberlist's timers in tests.
 	tune func(*memberlist.Config)
+	// nameWait is defaultNameWait but in tests.
+	nameWait time.Duration
 	// dns resolves peers; net.DefaultResolver's settings unless a test replaces it.
 	dns resolver
 }
@@ -90,6 +92,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.dns == nil {
 		c.dns = &net.Resolver{}
+	}
+	if c.nameWait == 0 {
+		c.nameWait = defaultNameWait
 	}
 	c.Settings = c.Settings.withDefaults()
 	return c

@@ -48,7 +48,7 @@ func (d *delegate) LocalState(bool) []byte {
 	d.mu.Lock()
 	records := d.history.Snapshot(d.cluster().now())
 	d.mu.Unlock()
-	data, err := encodeHistory(records)
+	data, err := encodeHistory(sender{From: d.cfg.Identity.Name, Addr: d.addr}, records)
 	if err != nil {
 		d.logger.Error("member history not sent", "err", err)
 		return nil
@@ -61,7 +61,7 @@ func (d *delegate) LocalState(bool) []byte {
 // old one dead, and would not learn it by itself for up to a minute: so the
 // re-join loop calls again, see targets.
 func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
-	records, err := decodeHistory(buf)
+	h, err := decodeHistory(buf)
 	if err != nil {
 		d.metrics.dropped.Inc()
 		if d.quiet.allow("history") {
@@ -71,15 +71,27 @@ func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, r := range records {
-		if r.Name == d.self.Name && r.GossipAddr != d.addr {
-			d.contested = true
+	if d.rivalOf(h.sender) {
+		return
+	}
+	for _, r := range h.Members {
+		if r.Name == d.self.Name {
+			agrees := r.GossipAddr == d.addr
+			d.contested = d.contested || !agrees
+			d.cluster().opinion(h.From, agrees)
 		}
 	}
 	now := d.cluster().now()
-	dropped := d.history.Merge(records, now.Add(-d.cfg.ForgottenRetention), now)
+	dropped := d.history.Merge(h.Members, now.Add(-d.cfg.ForgottenRetention), now)
 	d.metrics.dropped.Add(float64(dropped))
 	d.cluster().publish()
+}
+
+// rivalOf reports whether a sender has the name of a living member and is not it. What
+// it says is not believed, least of all of that member; if it is the member itself,
+// restarted, it will say it again. The caller holds mu.
+func (d *delegate) rivalOf(s sender) bool {
+	return s.From != "" && d.history.alive[s.From] && d.history.records[s.From].GossipAddr != s.Addr
 }
 
 // NotifyAlive refuses members that cannot be part of this ring. It is called for

@@ -62,20 +62,3 @@ func (d *delegate) NotifyLeave(node *memberlist.Node) {
 		d.logger.Warn("member is dead; it keeps its slots", "member", node.Name, "state", state)
 	}
 }
-
-// NotifyConflict is told that a living member's name was heard from another
-// address. With the same generation that is the member itself, restarted before
-// its death was noticed, and settles in seconds. Else two nodes share a name.
-func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
-	here, errHere := decodeMeta(existing.Name, existing.Meta)
-	there, errThere := decodeMeta(other.Name, other.Meta)
-	if errHere == nil && errThere == nil && here.Generation == there.Generation {
-		d.logger.Debug("member restarted at another address", "member", existing.Name, "old", existing.Address(), "new", other.Address())
-		return
-	}
-	d.metrics.nameConflicts.Inc()
-	if d.quiet.allow("conflict" + existing.Name) {
-		d.logger.Error("two members have one name; the second is ignored; give each its own --cluster.name and data directory",
-			"member", existing.Name, "first", existing.Address(), "second", other.Address())
-	}
-}

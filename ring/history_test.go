@@ -138,7 +138,7 @@ func TestMergeIsBounded(t *testing.T) {
 	h.Seen(Record{Member: Member{Name: "real"}})
 	require.Equal(t, Left, h.records["m0"].State)
 	require.Len(t, h.Snapshot(testTime), recordsMax+1)
-	data, err := encodeHistory(h.Snapshot(testTime))
+	data, err := encodeHistory(sender{}, h.Snapshot(testTime))
 	require.NoError(t, err)
 	_, err = decodeHistory(data)
 	require.NoError(t, err)
@@ -157,11 +157,11 @@ func TestHistoryOfTheLongestNamesFits(t *testing.T) {
 		long.Name = fmt.Sprintf("%0*d", memberNameBytesMax, i)
 		records = append(records, long)
 	}
-	data, err := encodeHistory(records)
+	data, err := encodeHistory(sender{}, records)
 	require.NoError(t, err)
 	got, err := decodeHistory(data)
 	require.NoError(t, err, "%d bytes", len(data))
-	require.Equal(t, records, got)
+	require.Equal(t, records, got.Members)
 }
 
 func TestDecodeHistoryRefuses(t *testing.T) {

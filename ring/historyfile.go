@@ -24,14 +24,22 @@ const (
 // historyJSON is the form of the member history in the file members.json, and in
 // the push/pull between members; see docs/format/members.md.
 type historyJSON struct {
-	Version int      `json:"version"`
+	Version int `json:"version"`
+	sender
 	Members []Record `json:"members"`
 }
 
+// sender is who sends a history to another member. It is empty in the file, and from
+// members of the first versions.
+type sender struct {
+	From string `json:"from,omitempty"`
+	Addr string `json:"addr,omitempty"` // where it gossips
+}
+
 // encodeHistory writes at most recordsMax records, because readers take no more.
-func encodeHistory(records []Record) ([]byte, error) {
+func encodeHistory(from sender, records []Record) ([]byte, error) {
 	records = records[:min(len(records), recordsMax)]
-	data, err := json.Marshal(historyJSON{Version: historyVersion, Members: records})
+	data, err := json.Marshal(historyJSON{Version: historyVersion, sender: from, Members: records})
 	if err != nil {
 		return nil, fmt.Errorf("encode member history: %w", err)
 	}
@@ -39,29 +47,29 @@ func encodeHistory(records []Record) ([]byte, error) {
 }
 
 // decodeHistory believes nothing: sizes are bounded and every record is checked.
-func decodeHistory(data []byte) ([]Record, error) {
+func decodeHistory(data []byte) (historyJSON, error) {
 	if len(data) > historyBytesMax {
-		return nil, fmt.Errorf("decode member history: %d bytes are more than %d", len(data), historyBytesMax)
+		return historyJSON{}, fmt.Errorf("decode member history: %d bytes are more than %d", len(data), historyBytesMax)
 	}
 	var h historyJSON
 	if err := json.Unmarshal(data, &h); err != nil {
-		return nil, fmt.Errorf("decode member history: %w", err)
+		return historyJSON{}, fmt.Errorf("decode member history: %w", err)
 	}
 	if h.Version != historyVersion {
-		return nil, fmt.Errorf("decode member history: version %d is not %d", h.Version, historyVersion)
+		return historyJSON{}, fmt.Errorf("decode member history: version %d is not %d", h.Version, historyVersion)
 	}
 	if len(h.Members) > recordsMax {
-		return nil, fmt.Errorf("decode member history: %d members are more than %d", len(h.Members), recordsMax)
+		return historyJSON{}, fmt.Errorf("decode member history: %d members are more than %d", len(h.Members), recordsMax)
 	}
 	for _, r := range h.Members {
 		if err := r.validate(); err != nil {
-			return nil, fmt.Errorf("decode member history: %w", err)
+			return historyJSON{}, fmt.Errorf("decode member history: %w", err)
 		}
 		if len(r.GossipAddr) > addrBytesMax {
-			return nil, fmt.Errorf("decode member history: gossip address of %q is longer than %d bytes", r.Name, addrBytesMax)
+			return historyJSON{}, fmt.Errorf("decode member history: gossip address of %q is longer than %d bytes", r.Name, addrBytesMax)
 		}
 	}
-	return h.Members, nil
+	return h, nil
 }
 
 // loadHistory returns the last-known members; none if there is no file. A file
@@ -75,8 +83,9 @@ func loadHistory(path string) (records []Record, damage error, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read last-known members: %w", err)
 	}
-	if records, damage = decodeHistory(data); damage == nil {
-		return records, nil, nil
+	h, damage := decodeHistory(data)
+	if damage == nil {
+		return h.Members, nil, nil
 	}
 	if err := os.Rename(path, path+".damaged"); err != nil {
 		return nil, nil, fmt.Errorf("set aside last-known members: %w", err)
@@ -95,12 +104,12 @@ func LastKnownPeers(dir, self string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read last-known members: %w", err)
 	}
-	records, err := decodeHistory(data)
+	h, err := decodeHistory(data)
 	if err != nil {
 		return nil, nil //nolint:nilerr // NewCluster, which needs the file, reports it.
 	}
 	var names []string
-	for _, r := range records {
+	for _, r := range h.Members {
 		if r.Name != self && r.State != Left {
 			names = append(names, r.Name)
 		}

@@ -27,9 +27,14 @@ const (
 
 // Join contacts the seeds and the last-known members once, and writes down whom
 // it found. That none can be reached is no error: the loop in Run goes on trying.
-// It is an error if one refused us and no other took us: a *RefusedError.
+// It is an error if one refused us and no other took us: a *RefusedError. So it is when a
+// living member has our name; as that may be one whose death nobody noticed yet, it
+// takes some 15 s to tell.
 func (c *Cluster) Join(ctx context.Context) error {
-	result := c.contact(ctx)
+	result, err := c.settleName(ctx, c.contact(ctx))
+	if err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -117,6 +122,12 @@ func (c *Cluster) targets(ctx context.Context) ([]string, []error) {
 			addrs = append(addrs, addr)
 		} else {
 			skip[addr] = true
+		}
+	}
+	if c.contested {
+		clear(c.opinions)
+		if r, ok := c.rivals[c.self.Name]; ok {
+			addrs = append(addrs, r.addr) // So that it hears of us, too.
 		}
 	}
 	c.contested = false

@@ -159,13 +159,13 @@ func FuzzDecodeHistory(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(sample)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		records, err := decodeHistory(data)
+		got, err := decodeHistory(data)
 		if err != nil {
 			return
 		}
 		h := NewHistory(Record{Member: Member{Name: "self"}}, nil, 3)
-		h.Merge(records, time.Time{}, testTime)
-		again, err := encodeHistory(h.Snapshot(testTime))
+		h.Merge(got.Members, time.Time{}, testTime)
+		again, err := encodeHistory(sender{}, h.Snapshot(testTime))
 		require.NoError(t, err)
 		_, err = decodeHistory(again)
 		require.NoError(t, err)

@@ -60,7 +60,7 @@ func newClusterMetrics(reg prometheus.Registerer) *clusterMetrics {
 		}),
 		nameConflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "penstock_cluster_name_conflicts_total",
-			Help: "Messages of a second member that runs under the name of a living one.",
+			Help: "Messages of a second node under the name of a member, while it takes longer than the death of a first one explains.",
 		}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "penstock_cluster_history_dropped_total",

@@ -25,9 +25,11 @@ const (
 	RefusedMeta RefusalReason = "meta"
 	// RefusedProtocol: what answers is not a gossip port of this kind.
 	RefusedProtocol RefusalReason = "protocol"
+	// RefusedName: a living member has the name of this one.
+	RefusedName RefusalReason = "name"
 )
 
-var refusalReasons = []RefusalReason{RefusedSettings, RefusedKey, RefusedLabel, RefusedMeta, RefusedProtocol}
+var refusalReasons = []RefusalReason{RefusedSettings, RefusedKey, RefusedLabel, RefusedMeta, RefusedProtocol, RefusedName}
 
 // remedies are in the words of the flags that the operator has. A refusal because
 // of settings names them itself.
@@ -37,6 +39,7 @@ var remedies = map[RefusalReason]string{
 	RefusedLabel:    "give every member the same --cluster.label",
 	RefusedMeta:     "run the same version of penstock on all members",
 	RefusedProtocol: "keep other clients away from the gossip port",
+	RefusedName:     "give each its own --cluster.name and data directory, or stop the one that does not belong",
 }
 
 // byMeta reports whether the reason is found in a member's gossip meta, by the

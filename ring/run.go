@@ -22,30 +22,38 @@ const (
 
 // Run keeps the cluster whole until ctx ends: it tries to reach members that are
 // missing, forgets those that are dead too long, and keeps the file of last-known
-// members. Call it once.
+// members. Call it once. It ends with a *RefusedError if another node under the name of this
+// member has taken its place.
 func (c *Cluster) Run(ctx context.Context) error {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		every(ctx, c.cfg.RejoinInterval, func() { c.rejoin(ctx) })
-		return nil
+		return every(ctx, c.cfg.RejoinInterval, func() error {
+			c.rejoin(ctx)
+			return c.deposed()
+		})
 	})
 	group.Go(func() error {
 		written := c.now()
-		every(ctx, housekeepInterval, func() { written = c.housekeep(written) })
-		return nil
+		return every(ctx, housekeepInterval, func() error {
+			written = c.housekeep(written)
+			return nil
+		})
 	})
 	return group.Wait()
 }
 
-func every(ctx context.Context, interval time.Duration, do func()) {
+// every calls do until ctx ends or do fails.
+func every(ctx context.Context, interval time.Duration, do func() error) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
-			do()
+			if err := do(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -97,7 +105,7 @@ func (c *Cluster) persist() (err error) {
 		c.dirty = true
 		c.mu.Unlock()
 	}()
-	data, err := encodeHistory(records)
+	data, err := encodeHistory(sender{}, records)
 	if err != nil {
 		return err
 	}
