@@ -25,6 +25,8 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-io/penstock/refill"
 )
 
 // eventually is how long a test waits for gossip, replay or hints. It decides
@@ -38,8 +40,8 @@ type testNode struct {
 	srv  *server
 	// logger is where the node logs; nil: nowhere.
 	logger *slog.Logger
-	// beforeStart is called with a node that is wired and not started.
-	beforeStart func(*server)
+	// refillSource puts something between a refill and the other members.
+	refillSource func(refill.Source) refill.Source
 }
 
 func (n *testNode) url() string { return "http://" + n.srv.public.addr() }
@@ -53,16 +55,13 @@ func (n *testNode) start(t *testing.T) {
 	require.NoError(t, err)
 	cfg.flags = flagValues(cmd)
 	require.NoError(t, cfg.finish())
-	cfg.refillSettle = 100 * time.Millisecond
+	cfg.refillSettle, cfg.refillSource = 100*time.Millisecond, n.refillSource
 	logger := n.logger
 	if logger == nil {
 		logger = promslog.NewNopLogger()
 	}
 	n.srv, err = newServer(cfg, logger)
 	require.NoError(t, err)
-	if n.beforeStart != nil {
-		n.beforeStart(n.srv)
-	}
 	require.NoError(t, n.srv.start(t.Context()))
 	t.Cleanup(func() { _ = n.srv.stop() })
 	require.Eventually(t, func() bool { return n.srv.ready() == nil }, eventually, 10*time.Millisecond)

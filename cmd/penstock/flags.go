@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/penstock-io/penstock/querier/blockstore"
+	"github.com/penstock-io/penstock/refill"
 )
 
 // config is everything that an operator can set on one node. The zero value is
@@ -29,8 +30,9 @@ type config struct {
 	otlp     otlpConfig
 	log      promslog.Config
 
-	// refillSettle shortens the waiting of a refill in tests; 0 is its default.
+	// What tests change of a refill: how long it waits (0: its default), and whom it asks.
 	refillSettle time.Duration
+	refillSource func(refill.Source) refill.Source
 
 	// flags holds every flag as text, for /api/v1/status/flags.
 	flags map[string]string

@@ -19,10 +19,14 @@ import (
 //	                                ▼
 //	the other members ──► refill.Refiller ──► blocks into the store
 func (s *server) wireRefill() error {
+	var source refill.Source = refillPeers{s}
+	if s.cfg.refillSource != nil {
+		source = s.cfg.refillSource(source)
+	}
 	var err error
 	s.refiller, err = refill.New(refill.Config{
 		Store:         refillStore{s.store},
-		Source:        refillPeers{s},
+		Source:        source,
 		Owns:          s.ownsFunc,
 		Admit:         s.memory.AdmitSeries,
 		File:          s.tsdbPath("refill.json"),
