@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
@@ -19,7 +20,7 @@ import (
 
 // everySeries matches all of them.
 func everySeries() *labels.Matcher {
-	return labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".*")
+	return labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, ".*")
 }
 
 // digestOf reads a block as a query would, through its index and the checksums of its

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"testing"
@@ -16,7 +17,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
-	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 )
 
@@ -49,7 +49,7 @@ func TestRoundGivesEverythingBack(t *testing.T) {
 	}
 
 	rec := httptest.NewRecorder()
-	r.StatusHandler().ServeHTTP(rec, httptest.NewRequest("GET", "/api/v1/status/refill", nil))
+	r.StatusHandler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/api/v1/status/refill", nil))
 	var got struct {
 		Status string
 		Data   Status
@@ -238,7 +238,7 @@ func TestDigestFindsADifference(t *testing.T) {
 	require.NoError(t, err)
 	for n := 0; reading.Set.Next(); n++ {
 		s := reading.Set.At()
-		var it chunks.Iterator = s.Iterator(nil)
+		it := s.Iterator(nil)
 		_, err := w.add(s.Labels(), it, 0, testNow.UnixMilli())
 		require.NoError(t, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
@@ -207,7 +208,7 @@ func (p refillPeers) Read(ctx context.Context, q refill.Query) (refill.Reading, 
 		return refill.Reading{}, err
 	}
 	hints := &storage.SelectHints{Start: q.MinTime, End: q.MaxTime - 1, ShardIndex: uint64(q.Part), ShardCount: uint64(q.Parts)}
-	every := labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".*")
+	every := labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, ".*")
 	set := cq.Select(querier.WithPartialResponse(querier.WithTenant(ctx, q.Tenant), false), true, hints, every)
 	return refill.Reading{Set: set, Lacking: d.lacking, Close: cq.Close}, nil
 }

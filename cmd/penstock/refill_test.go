@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/golang/snappy"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -105,7 +106,7 @@ func everything(ctx context.Context, open func(mint, maxt int64) (storage.Querie
 	}
 	defer q.Close()
 	out := map[string][]string{}
-	set := q.Select(ctx, true, nil, labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".*"))
+	set := q.Select(ctx, true, nil, labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, ".*"))
 	for set.Next() {
 		s := set.At()
 		it := s.Iterator(nil)
@@ -299,4 +300,39 @@ func TestReplacedDiskIsRefilled(t *testing.T) {
 	requireClusterHas(t, want, nodes...)
 	require.Equal(t, want, nodeHas(t, nodes[2]))
 	require.Zero(t, third.reads.Load())
+}
+
+// TestTwoDisksReplacedAtOnce: two members that both lack data do not wait for each other. What the third has is given to
+// both, and it is said that this may not be all.
+func TestTwoDisksReplacedAtOnce(t *testing.T) {
+	nodes := startCluster(t, 3)
+	now := time.Now()
+	for _, tenant := range refillTenants {
+		writeMixed(t, nodes[0], tenant, now, -50, -20, -10)
+	}
+	want, err := clusterHas(nodes[0])
+	require.NoError(t, err)
+	held := newGate(0)
+	for _, n := range nodes[1:] {
+		n.stop(t)
+		wipe(t, n)
+		n.refillSource = held.wrap
+	}
+	for _, n := range nodes[1:] {
+		n.start(t)
+	}
+	waitMembers(t, nodes, 3)
+	require.Eventually(t, sees(nodes, "node-1", false), eventually, 10*time.Millisecond)
+	require.Eventually(t, sees(nodes, "node-2", false), eventually, 10*time.Millisecond)
+	_, err = clusterHas(nodes[0])
+	require.ErrorContains(t, err, "2 of 3 members are missing")
+	close(held.open)
+	require.Eventually(t, sees(nodes, "node-1", true), eventually, 10*time.Millisecond)
+	require.Eventually(t, sees(nodes, "node-2", true), eventually, 10*time.Millisecond)
+	require.Positive(t, refillStatus(t, nodes[1]).Figures.Short+refillStatus(t, nodes[2]).Figures.Short)
+	for _, n := range nodes[1:] {
+		require.Equal(t, want, nodeHas(t, n))
+	}
+	nodes[0].stop(t)
+	requireClusterHas(t, want, nodes[1], nodes[2])
 }
