@@ -40,6 +40,7 @@ type Cluster struct {
 	quiet   *quiet
 	list    *memberlist.Memberlist
 	addr    string
+	started time.Time // by cfg.Now; see now
 	view    atomic.Pointer[View]
 
 	// usurped is set when our name is another node's: our goodbye would be taken for its.
@@ -54,11 +55,17 @@ type Cluster struct {
 	mu      sync.Mutex
 	history *History
 	self    Member
-	dirty   bool // the file of last-known members is behind
+	dirty   bool      // the file of last-known members is behind
+	turn    time.Time // of housekeeping, the last
+	// minority is View.MinoritySince as a reading of cfg.Now.
+	minority time.Time
 	// contested is set when others still know our name at another address.
 	contested bool
 	rivals    map[string]rival // by name; see NotifyConflict
 	opinions  map[string]bool  // by sender; see opinion
+	// reunited are the members that came (back) to life since the last turn of the re-join
+	// loop. By gossip they are alive, but what they know of the dead may be old.
+	reunited map[string]bool
 }
 
 // NewCluster binds the gossip port and starts to answer on it; it contacts
@@ -69,7 +76,7 @@ func NewCluster(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Cl
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, logger: logger, quiet: newQuiet(cfg.Now), metrics: newClusterMetrics(reg), rivals: map[string]rival{}, opinions: map[string]bool{}}
+	c := &Cluster{cfg: cfg, started: cfg.Now(), logger: logger, quiet: newQuiet(cfg.Now), metrics: newClusterMetrics(reg), rivals: map[string]rival{}, opinions: map[string]bool{}, reunited: map[string]bool{}}
 	for _, text := range cfg.Peers {
 		p, err := parsePeer(text)
 		if err != nil {
@@ -155,8 +162,6 @@ func (c *Cluster) View() *View { return c.view.Load() }
 // Addr returns the gossip address that other members use.
 func (c *Cluster) Addr() string { return c.addr }
 
-func (c *Cluster) now() time.Time { return timestamp(c.cfg.Now()) }
-
 // SetState tells the other members our new state, and returns when it is on the
 // wire. LEFT is final: it gives up our slots at once, and no other state follows.
 // After an error from gossip the state is set, but the others may learn it late.
@@ -238,6 +243,13 @@ func (c *Cluster) Leave(timeout time.Duration) error {
 // publish makes the history the current view. The caller holds mu, or is alone.
 func (c *Cluster) publish() {
 	v := c.history.View(c.now())
+	switch {
+	case v.MinoritySince.IsZero():
+		c.minority = time.Time{}
+	case c.minority.IsZero():
+		c.minority = c.cfg.Now()
+	}
+	v.MinoritySince = c.minority
 	c.view.Store(v)
 	c.metrics.observe(v)
 	c.dirty = true

@@ -46,9 +46,10 @@ func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
 // starts learns of those that are dead.
 func (d *delegate) LocalState(bool) []byte {
 	d.mu.Lock()
-	records := d.history.Snapshot(d.cluster().now())
+	now := d.cluster().now()
+	records := d.history.Snapshot(now)
 	d.mu.Unlock()
-	data, err := encodeHistory(sender{From: d.cfg.Identity.Name, Addr: d.addr}, records)
+	data, err := encodeHistory(sender{From: d.cfg.Identity.Name, Addr: d.addr, Sent: now}, records)
 	if err != nil {
 		d.logger.Error("member history not sent", "err", err)
 		return nil
@@ -82,7 +83,7 @@ func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
 		}
 	}
 	now := d.cluster().now()
-	dropped := d.history.Merge(h.Members, now.Add(-d.cfg.ForgottenRetention), now)
+	dropped := d.history.Merge(Translate(h.Members, h.Sent, now), now.Add(-d.cfg.ForgottenRetention), now)
 	d.metrics.dropped.Add(float64(dropped))
 	d.cluster().publish()
 }

@@ -25,6 +25,9 @@ func (d *delegate) seen(node *memberlist.Node) {
 	old, known := d.history.records[node.Name]
 	wasAlive := d.history.alive[node.Name]
 	d.history.Seen(Record{Member: m.Member, GossipAddr: node.Address(), LastSeen: d.cluster().now()})
+	if !wasAlive {
+		d.reunited[node.Name] = true
+	}
 	d.cluster().publish()
 	d.mu.Unlock()
 

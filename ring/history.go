@@ -69,6 +69,10 @@ func (h *History) View(now time.Time) *View {
 	return &View{Self: h.self, Ring: h.ring, Members: h.statuses(now), MinoritySince: h.minority}
 }
 
+// Resume notes that this member did not run for a while before now: what it believes of
+// others is as old.
+func (h *History) Resume(now time.Time) { h.watching = now }
+
 // Seen notes a member that gossip says is alive. What it says of itself is the
 // truth, but for two things: a generation that was LEFT stays LEFT, and which data
 // directories it had before the others know.
@@ -231,14 +235,15 @@ func (h *History) Snapshot(now time.Time) []Record {
 	return records
 }
 
-// addrs returns the gossip addresses of members that may come back, and of the
+// addrs returns the gossip addresses of members that may come back, and, by name, of the
 // members that are alive.
-func (h *History) addrs() (absent, present []string) {
+func (h *History) addrs() (absent []string, present map[string]string) {
+	present = map[string]string{}
 	for _, name := range h.names() {
 		switch r := h.records[name]; {
 		case r.GossipAddr == "":
 		case h.alive[name]:
-			present = append(present, r.GossipAddr)
+			present[name] = r.GossipAddr
 		case r.State != Left:
 			absent = append(absent, r.GossipAddr)
 		}

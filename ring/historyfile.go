@@ -34,6 +34,8 @@ type historyJSON struct {
 type sender struct {
 	From string `json:"from,omitempty"`
 	Addr string `json:"addr,omitempty"` // where it gossips
+	// Sent is when, by the clock of the sender.
+	Sent time.Time `json:"sent,omitzero"`
 }
 
 // encodeHistory writes at most recordsMax records, because readers take no more.
@@ -117,7 +119,3 @@ func LastKnownPeers(dir, self string) ([]string, error) {
 	slices.Sort(names)
 	return names, nil
 }
-
-// timestamp returns a time as it survives a round trip through JSON, so that two
-// members compare the same values.
-func timestamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -59,7 +59,7 @@ func statusOf(v *View, now time.Time) statusJSON {
 	}
 	s := statusJSON{
 		Version: v.VersionHex(), ReplicationFactor: v.Ring.RF(), Slots: Slots,
-		Self: v.Self, MinoritySince: v.MinoritySince, Members: []memberStatusJSON{},
+		Self: v.Self, MinoritySince: timestamp(v.MinoritySince), Members: []memberStatusJSON{},
 	}
 	for _, m := range v.Members {
 		if m.Alive {

@@ -77,8 +77,8 @@ type contacts struct {
 	unreachable []error
 }
 
-// contact does a push/pull with every address where a member may be that is not
-// known to be alive.
+// contact does a push/pull with every address where a member may be with which there was
+// none since it was last dead.
 func (c *Cluster) contact(ctx context.Context) contacts {
 	targets, unresolved := c.targets(ctx)
 	result := contacts{unreachable: unresolved}
@@ -108,8 +108,8 @@ func (c *Cluster) contact(ctx context.Context) contacts {
 }
 
 // targets returns the addresses of the seeds and the last-known members, without
-// our own. Members that are alive are left out, unless one of them still had us
-// at a former address.
+// our own. Members that are alive are left out, unless they were not a moment ago, or
+// one of them still had us at a former address.
 func (c *Cluster) targets(ctx context.Context) ([]string, []error) {
 	addrs, errs := resolvePeers(ctx, c.cfg.dns, c.peers)
 	c.mu.Lock()
@@ -117,13 +117,14 @@ func (c *Cluster) targets(ctx context.Context) ([]string, []error) {
 	absent, present := c.history.addrs()
 	addrs = append(addrs, absent...)
 	skip := map[string]bool{c.addr: true}
-	for _, addr := range present {
-		if c.contested {
+	for name, addr := range present {
+		if c.contested || c.reunited[name] {
 			addrs = append(addrs, addr)
 		} else {
 			skip[addr] = true
 		}
 	}
+	clear(c.reunited)
 	if c.contested {
 		clear(c.opinions)
 		if r, ok := c.rivals[c.self.Name]; ok {

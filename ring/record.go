@@ -81,15 +81,3 @@ func compareBool(a, b bool) int {
 		return -1
 	}
 }
-
-// clampTo returns the record with no time after now. A member whose clock is
-// ahead must not write news that nobody can overrule.
-func (r Record) clampTo(now time.Time) Record {
-	if r.LastSeen.After(now) {
-		r.LastSeen = now
-	}
-	if r.ForgottenAt.After(now) {
-		r.ForgottenAt = now
-	}
-	return r
-}

@@ -63,6 +63,10 @@ func every(ctx context.Context, interval time.Duration, do func() error) error {
 func (c *Cluster) housekeep(written time.Time) time.Time {
 	now := c.now()
 	c.mu.Lock()
+	if now.Sub(c.turn) > stallMax {
+		c.history.Resume(now)
+	}
+	c.turn = now
 	forgotten := c.history.Forget(c.cfg.ForgetAfter, now)
 	expired := c.history.Expire(now.Add(-c.cfg.ForgottenRetention), now)
 	if len(forgotten)+len(expired) > 0 {
