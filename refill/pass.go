@@ -100,12 +100,16 @@ func (r *Refiller) countFailure(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return // Stopped, not failed.
 	}
-	step := failRead
+	r.metrics.failures.WithLabelValues(stepOf(err)).Inc()
+}
+
+// stepOf is the step that an error is about.
+func stepOf(err error) string {
 	var f *failure
 	if errors.As(err, &f) {
-		step = f.step
+		return f.step
 	}
-	r.metrics.failures.WithLabelValues(step).Inc()
+	return failRead
 }
 
 func (r *Refiller) account(u unit, got passed) {

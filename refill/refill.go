@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,20 +96,41 @@ func (r *Refiller) round(ctx context.Context, losses []Loss) error {
 	r.metrics.remaining.Set(float64(len(plan)))
 	r.logger.Info("refilling from the other members", "losses", len(losses), "reasons", reasons(losses),
 		"ranges", len(plan), "tenants", len(tenants))
-	left := unitsOf(plan)
-	for i, u := range plan {
-		if err := r.refillUnit(ctx, u); err != nil {
-			return fmt.Errorf("refill tenant %q from %s to %s: %w", u.tenant, stamp(u.mint), stamp(u.maxt), err)
-		}
-		r.metrics.remaining.Set(float64(len(plan) - i - 1))
-		r.board.unitDone()
-		if left[u.tenant]--; left[u.tenant] == 0 {
-			f := r.board.tenantFigures(u.tenant)
-			r.logger.Info("tenant refilled", "tenant", u.tenant, "series_blocks", f.Blocks, "samples", f.Samples, "bytes", f.Bytes)
-		}
+	if err := r.refillAll(ctx, plan); err != nil {
+		return err
 	}
 	r.awaitHints(ctx, began)
 	return r.resolve(ctx, losses)
+}
+
+// refillAll does the units of a plan. A tenant that does not go on, such as one that is over the limit
+// of tenants here, is left for the next round and does not hold up the others. Members
+// that do not answer end the round.
+func (r *Refiller) refillAll(ctx context.Context, plan []unit) error {
+	left := unitsOf(plan)
+	stuck := map[string]error{}
+	remaining := len(plan)
+	for _, u := range plan {
+		if stuck[u.tenant] != nil {
+			continue
+		}
+		if err := r.refillUnit(ctx, u); err != nil {
+			err = fmt.Errorf("refill tenant %q from %s to %s: %w", u.tenant, stamp(u.mint), stamp(u.maxt), err)
+			if ctx.Err() != nil || stepOf(err) == failRead && !isTooLarge(err) {
+				return err
+			}
+			stuck[u.tenant] = err
+			continue
+		}
+		remaining--
+		r.metrics.remaining.Set(float64(remaining))
+		r.board.unitDone()
+		if left[u.tenant]--; left[u.tenant] == 0 {
+			f := r.board.tenantFigures(u.tenant)
+			r.logger.Info("tenant refilled", "tenant", u.tenant, "blocks", f.Blocks, "samples", f.Samples, "bytes", f.Bytes)
+		}
+	}
+	return errors.Join(slices.Collect(maps.Values(stuck))...)
 }
 
 // settle is the begin of a round: every other member routes its writes here, and those that

@@ -4,7 +4,9 @@
 package refill
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -17,6 +19,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 )
 
@@ -100,6 +104,7 @@ func TestManySeriesAreReadInParts(t *testing.T) {
 // another one on what is left.
 func TestCrashAnywhere(t *testing.T) {
 	p, loss := twoTenants(t)
+	loss.MinTime = testNow.UnixMilli() - 3*hour // A few ranges will do.
 	crashed := 0
 	for n := 1; ; n++ {
 		d := newDisk(t, loss)
@@ -134,8 +139,8 @@ func TestCrashAnywhere(t *testing.T) {
 		again := newRefiller(t, cfg)
 		require.NoError(t, again.round(t.Context(), d.Losses()))
 		require.Empty(t, d.Losses())
-		requireRefilled(t, d, "a", p.dbs["a"], 0, loss.MaxTime, nil)
-		requireRefilled(t, d, "b", p.dbs["b"], 0, loss.MaxTime, nil)
+		requireRefilled(t, d, "a", p.dbs["a"], loss.MinTime, loss.MaxTime, nil)
+		requireRefilled(t, d, "b", p.dbs["b"], loss.MinTime, loss.MaxTime, nil)
 		if had > 2 {
 			require.Less(t, again.Status().Figures.Blocks, d.added, "it took up where it was")
 			require.Equal(t, d.added-had, again.Status().Figures.Blocks)
@@ -179,6 +184,24 @@ type brokenSet struct{ storage.ChunkSeriesSet }
 
 func (*brokenSet) Next() bool { return false }
 func (*brokenSet) Err() error { return errTest }
+
+// TestOneTenantDoesNotHoldUpOthers: a store that refuses one of them, for good perhaps, gets the rest.
+func TestOneTenantDoesNotHoldUpOthers(t *testing.T) {
+	p, loss := twoTenants(t)
+	d := newDisk(t, loss)
+	d.before = func(tenant string) error {
+		if tenant == "a" {
+			return errTest
+		}
+		return nil
+	}
+	r := newRefiller(t, config(t, d, p))
+	require.ErrorIs(t, r.round(t.Context(), d.Losses()), errTest)
+	requireRefilled(t, d, "b", p.dbs["b"], 0, loss.MaxTime, nil)
+	require.NoDirExists(t, d.dir+"/a")
+	require.Empty(t, d.scratch(t))
+	require.Len(t, d.Losses(), 1)
+}
 
 func TestRoundWaitsForMembers(t *testing.T) {
 	p, loss := twoTenants(t)
@@ -226,6 +249,59 @@ func TestShortRangesAreCounted(t *testing.T) {
 	s := r.Status()
 	require.Equal(t, s.RangesTotal, s.Figures.Short)
 	require.InDelta(t, float64(s.RangesTotal), testutil.ToFloat64(r.metrics.ranges.WithLabelValues(outcomeShort)), 0)
+}
+
+// TestAMismatchIsDiscarded: what was written is not what was read; nothing of it is taken in, and it is done again.
+func TestAMismatchIsDiscarded(t *testing.T) {
+	p, loss := twoTenants(t)
+	d := newDisk(t, loss)
+	lies := 1
+	p.wrap = func(set storage.ChunkSeriesSet) storage.ChunkSeriesSet {
+		if lies == 0 {
+			return set
+		}
+		lies--
+		return &lyingSet{set}
+	}
+	r := newRefiller(t, config(t, d, p))
+	require.ErrorContains(t, r.round(t.Context(), d.Losses()), "what was read from the members was")
+	require.InDelta(t, 1, testutil.ToFloat64(r.metrics.failures.WithLabelValues(failVerify)), 0)
+	require.Empty(t, d.scratch(t))
+	require.Len(t, d.Losses(), 1)
+	require.NoError(t, r.round(t.Context(), d.Losses()))
+	requireRefilled(t, d, "a", p.dbs["a"], 0, loss.MaxTime, nil)
+	requireRefilled(t, d, "b", p.dbs["b"], 0, loss.MaxTime, nil)
+}
+
+// lyingSet has float chunks that are written other than they read.
+type lyingSet struct{ storage.ChunkSeriesSet }
+
+func (s *lyingSet) At() storage.ChunkSeries { return lyingSeries{s.ChunkSeriesSet.At()} }
+
+type lyingSeries struct{ storage.ChunkSeries }
+
+func (s lyingSeries) Iterator(it chunks.Iterator) chunks.Iterator {
+	return &lyingIterator{s.ChunkSeries.Iterator(it)}
+}
+
+type lyingIterator struct{ chunks.Iterator }
+
+func (i *lyingIterator) At() chunks.Meta {
+	m := i.Iterator.At()
+	if m.Chunk.Encoding() == chunkenc.EncXOR {
+		m.Chunk = lyingChunk{m.Chunk}
+	}
+	return m
+}
+
+type lyingChunk struct{ chunkenc.Chunk }
+
+// Bytes has another first value: it follows the count and the first timestamp, whose length varies.
+func (c lyingChunk) Bytes() []byte {
+	b := bytes.Clone(c.Chunk.Bytes())
+	_, n := binary.Varint(b[2:])
+	b[2+n] ^= 1
+	return b
 }
 
 // TestDigestFindsADifference: a block that is not what was read is thrown away, however well it looks.

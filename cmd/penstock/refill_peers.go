@@ -33,6 +33,10 @@ const (
 	// refillPeerBytes bounds what one peer's answer to one pass of a refill takes in
 	// memory: half of what a query may, and some 100,000 series of a block range.
 	refillPeerBytes = 128 << 20
+
+	// refillPeerTimeout is how long a peer may say nothing: it looks through all series of a
+	// tenant for the first of a part, and has queries to answer, while nobody waits for this answer.
+	refillPeerTimeout = time.Minute
 )
 
 // donors are the members that a refill asks, out of one view.
@@ -198,6 +202,7 @@ func (p refillPeers) Read(ctx context.Context, q refill.Query) (refill.Reading, 
 		Members:      func() querier.Membership { return ms },
 		Client:       p.s.client,
 		MaxPeerBytes: refillPeerBytes,
+		PeerTimeout:  refillPeerTimeout,
 	}
 	if p.s.blocks != nil {
 		cfg.Blocks = p.s.blocks

@@ -221,6 +221,7 @@ func refillStatus(t *testing.T, n *testNode) refill.Status {
 // TestReplacedDiskIsRefilled: a member that comes back with an empty disk counts as missing from its first moment, is
 // given everything back, and may then be relied on.
 func TestReplacedDiskIsRefilled(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 3)
 	now := time.Now()
 	for _, tenant := range refillTenants {
@@ -305,6 +306,7 @@ func TestReplacedDiskIsRefilled(t *testing.T) {
 // TestTwoDisksReplacedAtOnce: two members that both lack data do not wait for each other. What the third has is given to
 // both, and it is said that this may not be all.
 func TestTwoDisksReplacedAtOnce(t *testing.T) {
+	t.Parallel()
 	nodes := startCluster(t, 3)
 	now := time.Now()
 	for _, tenant := range refillTenants {
