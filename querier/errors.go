@@ -21,6 +21,7 @@ type IncompleteError struct {
 	Missing    []Missing
 	Known      int // Members known, the missing ones included.
 	RF         int
+	CutOff     bool  // See Membership.
 	Mint, Maxt int64 // What was asked for, milliseconds, both inclusive.
 }
 
@@ -38,16 +39,29 @@ func (e *IncompleteError) warning() error {
 }
 
 func (e *IncompleteError) describe() string {
+	if e.CutOff {
+		text := fmt.Sprintf("samples %s may be lacking: this member has been cut off from the majority of the %d members that it knows, and they may have gone on without it",
+			describeRange(e.Mint, e.Maxt), e.Known)
+		if len(e.Missing) > 0 {
+			text += "; missing: " + e.missing()
+		}
+		return text
+	}
 	if len(e.Missing) == 0 {
 		return fmt.Sprintf("samples %s may be lacking: this member knows %d of at least %d members (replication factor %d)",
 			describeRange(e.Mint, e.Maxt), e.Known, quorum(e.RF), e.RF)
 	}
+	return fmt.Sprintf("samples %s may be lacking: %d of %d members are missing: %s (replication factor %d allows %d)",
+		describeRange(e.Mint, e.Maxt), len(e.Missing), e.Known, e.missing(), e.RF, e.RF-quorum(e.RF))
+}
+
+// missing names the missing members, and why they are.
+func (e *IncompleteError) missing() string {
 	names := make([]string, len(e.Missing))
 	for i, m := range e.Missing {
 		names[i] = m.Name + " (" + m.Reason + ")"
 	}
-	return fmt.Sprintf("samples %s may be lacking: %d of %d members are missing: %s (replication factor %d allows %d)",
-		describeRange(e.Mint, e.Maxt), len(e.Missing), e.Known, strings.Join(names, ", "), e.RF, e.RF-quorum(e.RF))
+	return strings.Join(names, ", ")
 }
 
 // bucketError is an answer that lacks the blocks of the bucket.

@@ -159,6 +159,23 @@ func TestLackingMembersAreAsked(t *testing.T) {
 	require.ErrorContains(t, c.query(t, tenantCtx(), 0, 100, nil, all()).err, "m0 (being refilled)")
 }
 
+// TestCutOff: who has been without a majority for long calls no answer complete, whoever answers.
+func TestCutOff(t *testing.T) {
+	c := newCluster(t, 3, 3)
+	c.stores[0].write(t, lset("a"), tsample{t: 1, f: 1})
+	require.NoError(t, c.query(t, tenantCtx(), 0, 100, nil, all()).err)
+	c.members.CutOff = true
+	for _, hints := range []*storage.SelectHints{nil, {End: 100, Func: "series"}} {
+		a := c.query(t, tenantCtx(), 0, 100, hints, all())
+		require.ErrorIs(t, a.err, tsdb.ErrNotReady)
+		require.ErrorContains(t, a.err, "cut off from the majority of the 3 members")
+		a = c.query(t, WithPartialResponse(tenantCtx(), true), 0, 100, hints, all())
+		require.NoError(t, a.err)
+		require.Len(t, a.series, 1)
+		require.Len(t, a.warnings, 1)
+	}
+}
+
 func TestPartialResponseByDefault(t *testing.T) {
 	c := newCluster(t, 3, 3, func(cfg *Config) { cfg.PartialResponse = true })
 	c.stop(1)

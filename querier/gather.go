@@ -132,10 +132,10 @@ func newScore(ms Membership, r span) *score {
 
 func (s *score) lose(i int, reason string) { s.lost[i], s.reasons[i] = true, reason }
 
-func (s *score) complete() bool { return complete(s.ms.Members, s.ms.RF, s.lost) }
+func (s *score) complete() bool { return !s.ms.CutOff && complete(s.ms.Members, s.ms.RF, s.lost) }
 
 func (s *score) incomplete() *IncompleteError {
-	e := &IncompleteError{Known: len(s.ms.Members), RF: s.ms.RF, Mint: s.span.mint, Maxt: s.span.maxt}
+	e := &IncompleteError{Known: len(s.ms.Members), RF: s.ms.RF, CutOff: s.ms.CutOff, Mint: s.span.mint, Maxt: s.span.maxt}
 	for i, lost := range s.lost {
 		if lost {
 			e.Missing = append(e.Missing, Missing{Name: s.ms.Members[i].Name, Reason: s.reasons[i]})

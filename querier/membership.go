@@ -38,6 +38,9 @@ func (m Member) absent() string {
 type Membership struct {
 	Members []Member
 	RF      int // The configured replication factor, however many members there are.
+	// CutOff is set when this process has been without a majority of the members for so long that they may have gone
+	// on without it. Then no answer is complete.
+	CutOff bool
 }
 
 // alone returns whether this process is all there is, and has all that there is.

@@ -29,6 +29,7 @@ func (d *delegate) seen(node *memberlist.Node) {
 		d.reunited[node.Name] = true
 	}
 	d.cluster().publish()
+	replaced := d.history.records[node.Name].Replaced > m.Refilled
 	d.mu.Unlock()
 
 	if node.Name == d.cfg.Identity.Name {
@@ -36,8 +37,8 @@ func (d *delegate) seen(node *memberlist.Node) {
 	}
 	attrs := []any{"member", node.Name, "zone", m.Zone, "state", m.State, "addr", node.Address()}
 	switch {
-	case known && old.Generation != m.Generation:
-		d.logger.Warn("member came back with another data directory", attrs...)
+	case replaced && (!wasAlive || old.Generation != m.Generation):
+		d.logger.Warn("member came back with another data directory; it counts as missing in queries until it is refilled", attrs...)
 	case !known:
 		d.logger.Info("member joined", attrs...)
 	case !wasAlive:

@@ -29,7 +29,7 @@ const (
 // it found. That none can be reached is no error: the loop in Run goes on trying.
 // It is an error if one refused us and no other took us: a *RefusedError. So it is when a
 // living member has our name; as that may be one whose death nobody noticed yet, it
-// takes some 15 s to tell.
+// takes some 15 s to tell. For as long it may wait until the others know a new address.
 func (c *Cluster) Join(ctx context.Context) error {
 	result, err := c.settleName(ctx, c.contact(ctx))
 	if err != nil {

@@ -24,9 +24,6 @@ const (
 	nameWaitMax = 4
 	// settlePause is the time between two looks whether the name is free.
 	settlePause = 500 * time.Millisecond
-	// settleRounds is how often the others are told a new address before the re-join
-	// loop takes over. A name is bound to its old one for reclaimTime after a death.
-	settleRounds = 4
 	// rivalMemory is how long after the last sign of it a rival is believed to be there.
 	// The re-join loop asks for such signs every 10 s.
 	rivalMemory = 25 * time.Second
@@ -81,13 +78,14 @@ func (c *Cluster) opinion(from string, agrees bool) {
 	}
 }
 
-// settleName waits until the others know this member at its address. It ends in an
-// error if they know a living one at another.
+// settleName waits until the others know this member at its address, which they do not
+// learn before they found it dead at its former one. It ends in an error if they know a
+// living one at another.
 func (c *Cluster) settleName(ctx context.Context, result contacts) (contacts, error) {
 	begin := c.now()
 	looked := time.Time{} // since when a rival counts; any, before the first round
 	contended := false    // there was a rival in an earlier round
-	for round := 1; ; round++ {
+	for {
 		c.mu.Lock()
 		r, contested := c.rivals[c.self.Name], c.contested
 		c.mu.Unlock()
@@ -96,7 +94,7 @@ func (c *Cluster) settleName(ctx context.Context, result contacts) (contacts, er
 		contended = contended || rivalled
 		// That a rival is no longer heard of says something only if others are.
 		heard := !contended || result.reached > 0 || waited >= c.cfg.nameWait
-		if !rivalled && heard && (!contested || round > settleRounds) {
+		if !rivalled && heard && (!contested || waited >= c.cfg.nameWait) {
 			return result, nil
 		}
 		if outvoted, even := c.vote(); rivalled && waited >= c.cfg.nameWait && (outvoted || even) &&

@@ -73,8 +73,8 @@ func (n *testNode) stop(t *testing.T) {
 }
 
 // startCluster runs size nodes with one bucket and one key, and waits until
-// all see all.
-func startCluster(t *testing.T, size int) []*testNode {
+// all see all. All get the extra flags.
+func startCluster(t *testing.T, size int, extra ...string) []*testNode {
 	t.Helper()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "cluster.key")
@@ -92,6 +92,7 @@ func startCluster(t *testing.T, size int) []*testNode {
 		"--query.replica-label=replica",
 		"--objstore.config=type: FILESYSTEM\nconfig:\n  directory: "+filepath.Join(dir, "bucket"),
 	)
+	shared = append(shared, extra...)
 	nodes := make([]*testNode, size)
 	for i := range nodes {
 		name := fmt.Sprintf("node-%d", i)
@@ -262,6 +263,36 @@ func TestClusterSurvivesTheLossOfOneMember(t *testing.T) {
 	require.Equal(t, strconv.Itoa(series), a.Data.Result[0].Value[1])
 	require.NotEmpty(t, a.Warnings)
 	require.Contains(t, strings.Join(a.Warnings, " "), "node-0")
+}
+
+// Of two members, with RF 3, one may be missing. But the one that is left has no majority, so
+// after half of --cluster.forget-after it does not trust itself any more.
+func TestMemberCutOffFromTheMajority(t *testing.T) {
+	nodes := startCluster(t, 2, "--cluster.forget-after=1s")
+	require.Equal(t, http.StatusNoContent, write(t, nodes[0], "a", 10, time.Now().UnixMilli(), 1))
+	require.Equal(t, http.StatusOK, query(t, nodes[0], "test_metric").code)
+	nodes[1].stop(t)
+	var a answer
+	require.Eventually(t, func() bool {
+		a = query(t, nodes[0], "test_metric")
+		return a.code == http.StatusServiceUnavailable
+	}, eventually, 10*time.Millisecond)
+	require.Contains(t, a.Error, "cut off from the majority of the 2 members")
+	require.Contains(t, a.Error, "node-1 (unreachable)")
+	require.Equal(t, http.StatusServiceUnavailable, write(t, nodes[0], "a", 10, time.Now().UnixMilli(), 1))
+	a = query(t, nodes[0], "test_metric", "partial_response", "true")
+	require.Equal(t, http.StatusOK, a.code)
+	require.Len(t, a.Data.Result, 10)
+	require.Contains(t, strings.Join(a.Warnings, " "), "cut off from the majority")
+	status, err := fetchRing(t.Context(), nodes[0].url())
+	require.NoError(t, err)
+	require.Len(t, status.Members, 2)
+	require.False(t, status.Members[1].Forgotten, "without a majority nobody is forgotten")
+
+	nodes[1].start(t)
+	waitMembers(t, nodes, 2)
+	require.Equal(t, http.StatusOK, query(t, nodes[0], "test_metric").code)
+	require.Equal(t, http.StatusNoContent, write(t, nodes[0], "a", 10, time.Now().UnixMilli(), 1))
 }
 
 func TestLoneNodeNeedsNoFlags(t *testing.T) {

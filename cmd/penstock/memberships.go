@@ -4,19 +4,35 @@
 package main
 
 import (
+	"time"
+
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/ring"
 )
 
 // memberships is the ring in the words of the read path.
 func (s *server) memberships() querier.Membership {
-	ms := membershipOf(s.members.View(), s.scheme)
+	view := s.members.View()
+	ms := membershipOf(view, s.scheme)
+	ms.CutOff = cutOff(view, s.minorityAfter(), time.Now())
 	if s.cluster == nil {
 		// What a node alone lost nobody can give back: its log and metrics have told so, and it
 		// goes on with what it has. Else none of its answers would be complete any more.
 		ms.Members[0].Lacks = ""
 	}
 	return ms
+}
+
+// minorityAfter is how long this member may be without a majority before it refuses writes
+// and calls no answer complete. The other side of a partition forgets it after twice that, and
+// gives its slots to others.
+func (s *server) minorityAfter() time.Duration {
+	return time.Duration(s.cfg.cluster.forgetAfter) / 2
+}
+
+// cutOff reports whether this member has been without a majority for longer than after.
+func cutOff(view *ring.View, after time.Duration, now time.Time) bool {
+	return !view.MinoritySince.IsZero() && now.Sub(view.MinoritySince) > after
 }
 
 // membershipOf returns the members of a view that may hold samples which no other has.

@@ -155,6 +155,18 @@ func TestMembershipOf(t *testing.T) {
 	}
 }
 
+func TestCutOff(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	f := func(want bool, since time.Time) {
+		t.Helper()
+		require.Equal(t, want, cutOff(&ring.View{MinoritySince: since}, time.Minute, now))
+	}
+	f(false, time.Time{})
+	f(false, now)
+	f(false, now.Add(-time.Minute))
+	f(true, now.Add(-time.Minute-1))
+}
+
 func TestPrintRingShowsWhatMembersLack(t *testing.T) {
 	var out strings.Builder
 	whole, not := true, false

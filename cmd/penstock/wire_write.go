@@ -48,14 +48,13 @@ func (s *server) wireWrites() error {
 		Logger:    s.logger.With("component", "ingest"),
 	}, s.reg)
 	s.distributor = ingest.NewDistributor(ingest.DistributorConfig{
-		RF:     s.cfg.cluster.replicationFactor,
-		View:   s.members.View,
-		Local:  s.local,
-		Client: s.client,
-		Scheme: s.scheme,
-		Hints:  s.hints,
-		// The other side of a partition forgets this member after twice this.
-		MinorityAfter: time.Duration(s.cfg.cluster.forgetAfter) / 2,
+		RF:            s.cfg.cluster.replicationFactor,
+		View:          s.members.View,
+		Local:         s.local,
+		Client:        s.client,
+		Scheme:        s.scheme,
+		Hints:         s.hints,
+		MinorityAfter: s.minorityAfter(),
 	}, s.logger.With("component", "ingest"), s.reg)
 	s.onStop("finish writes", func() error { s.distributor.Close(); return nil })
 	s.ledger = s.newLedger()
