@@ -195,6 +195,17 @@ func sees(nodes []*testNode, name string, whole bool) func() bool {
 	}
 }
 
+// waitWhole waits until all nodes see the i-th as whole. A refill syncs dozens of small blocks.
+func waitWhole(t *testing.T, nodes []*testNode, i int) {
+	t.Helper()
+	whole := sees(nodes, fmt.Sprintf("node-%d", i), true)
+	for deadline := time.Now().Add(4 * eventually); !whole(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("node-%d is not whole: %+v", i, refillStatus(t, nodes[i]))
+		}
+	}
+}
+
 func noHints(nodes []*testNode) func() bool {
 	return func() bool {
 		for _, n := range nodes {
@@ -274,7 +285,7 @@ func TestReplacedDiskIsRefilled(t *testing.T) {
 	require.True(t, sees(nodes, "node-2", false)())
 
 	close(again.open)
-	require.Eventually(t, sees(nodes, "node-2", true), eventually, 10*time.Millisecond)
+	waitWhole(t, nodes, 2)
 	status := refillStatus(t, nodes[2])
 	require.Empty(t, status.Losses)
 	require.Zero(t, status.Figures.Short)
@@ -329,8 +340,8 @@ func TestTwoDisksReplacedAtOnce(t *testing.T) {
 	_, err = clusterHas(nodes[0])
 	require.ErrorContains(t, err, "2 of 3 members are missing")
 	close(held.open)
-	require.Eventually(t, sees(nodes, "node-1", true), eventually, 10*time.Millisecond)
-	require.Eventually(t, sees(nodes, "node-2", true), eventually, 10*time.Millisecond)
+	waitWhole(t, nodes, 1)
+	waitWhole(t, nodes, 2)
 	require.Positive(t, refillStatus(t, nodes[1]).Figures.Short+refillStatus(t, nodes[2]).Figures.Short)
 	for _, n := range nodes[1:] {
 		require.Equal(t, want, nodeHas(t, n))
