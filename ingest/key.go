@@ -3,7 +3,10 @@
 
 package ingest
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/prometheus/model/labels"
+)
 
 // keySeparator ends each part of what is hashed. No valid UTF-8 text contains it, so
 // that different labels are different inputs.
@@ -25,5 +28,19 @@ func seriesKey(buf []byte, tenant string, sorted []labelPair) (uint64, []byte) {
 		buf = append(buf, p.value...)
 		buf = append(buf, keySeparator)
 	}
+	return xxhash.Sum64(buf), buf
+}
+
+// SeriesKey returns the key of a series of a tenant, by which its owners are found, for
+// those that have labels and not a request. It returns buf, grown, for reuse.
+func SeriesKey(buf []byte, tenant string, lset labels.Labels) (uint64, []byte) {
+	buf = append(buf[:0], tenant...)
+	buf = append(buf, keySeparator)
+	lset.Range(func(l labels.Label) {
+		buf = append(buf, l.Name...)
+		buf = append(buf, keySeparator)
+		buf = append(buf, l.Value...)
+		buf = append(buf, keySeparator)
+	})
 	return xxhash.Sum64(buf), buf
 }

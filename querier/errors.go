@@ -92,6 +92,9 @@ func (e *tooLargeError) Error() string {
 	return fmt.Sprintf("the answer of member %s exceeds %d bytes, the most that a query may read from one member; ask for fewer series or a shorter range", e.member, e.limit)
 }
 
+// TooLarge tells a caller that could ask for less at a time.
+func (*tooLargeError) TooLarge() bool { return true }
+
 // describeRange puts a time range into words. Clients that give no bounds get the
 // API's extremes, whose years mean nothing to a reader.
 func describeRange(mint, maxt int64) string {

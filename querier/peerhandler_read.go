@@ -41,7 +41,12 @@ func (h *peerHandler) read(w http.ResponseWriter, r *http.Request, tenant string
 	w.Header().Set("Trailer", trailerFrames)
 
 	frames := &frameCounter{out: remote.NewChunkedWriter(w, flusher)}
-	set := newLimitedSet(cq.Select(r.Context(), true, hints, matchers...), hints.Limit)
+	part := *hints
+	if hints.ShardCount > 1 {
+		hints.Limit = 0 // It is on the part.
+	}
+	hints.ShardIndex, hints.ShardCount = 0, 0
+	set := newLimitedSet(newShardSet(cq.Select(r.Context(), true, hints, matchers...), &part), part.Limit)
 	if _, err := remote.StreamChunkedReadResponses(frames, 0, set, nil, frameBytes, h.marshal); err != nil {
 		if frames.n > 0 {
 			return errors.Join(errAborted, err)
@@ -73,6 +78,9 @@ func decodeRead(r *http.Request) (*prompb.Query, *storage.SelectHints, error) {
 		if hints.Limit, err = strconv.Atoi(s); err != nil || hints.Limit < 0 {
 			return nil, nil, errors.New("limit is not a number of series")
 		}
+	}
+	if err := parseShard(r.URL.Query(), hints); err != nil {
+		return nil, nil, err
 	}
 	return query, hints, nil
 }

@@ -39,8 +39,8 @@ func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.Selec
 		return nil, 0, fmt.Errorf("encode query: %w", err)
 	}
 	req := request{operation: opRead, path: opRead, contentType: "application/x-protobuf", body: string(snappy.Encode(nil, raw))}
-	if hints != nil && hints.Limit > 0 {
-		req.path += "?" + url.Values{"limit": {strconv.Itoa(hints.Limit)}}.Encode()
+	if form := readForm(hints); len(form) > 0 {
+		req.path += "?" + form.Encode()
 	}
 	var set *bufferedSet
 	start, err := p.ask(ctx, m, req, func(resp *http.Response, body io.Reader) error {
@@ -54,6 +54,19 @@ func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.Selec
 		return nil, 0, err
 	}
 	return set, start, nil
+}
+
+// readForm is what Prometheus' message has no field for.
+func readForm(hints *storage.SelectHints) url.Values {
+	form := url.Values{}
+	if hints == nil {
+		return form
+	}
+	if hints.Limit > 0 {
+		form.Set("limit", strconv.Itoa(hints.Limit))
+	}
+	shardForm(form, hints)
+	return form
 }
 
 // checkTrailer makes sure that the sender said "this is all", and of as many frames as arrived.

@@ -55,6 +55,16 @@ func (sel *selection) hintsFor(part span) *storage.SelectHints {
 	return &h
 }
 
+// unsharded is hintsFor for a store that is asked for all series, of which a part is taken then.
+func (sel *selection) unsharded(part span) *storage.SelectHints {
+	h := sel.hintsFor(part)
+	if h.ShardCount > 1 {
+		h.Limit = 0 // It is on the part.
+	}
+	h.ShardIndex, h.ShardCount = 0, 0
+	return h
+}
+
 // copies asks for chunks.
 func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Annotations, error) {
 	q := sel.s.q
@@ -89,7 +99,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 		return nil, 0, err
 	}
 	sel.s.onClose(cq.Close)
-	set := cq.Select(ctx, true, sel.hintsFor(sel.span), slices.Clone(sel.matchers)...)
+	set := newShardSet(cq.Select(ctx, true, sel.unsharded(sel.span), slices.Clone(sel.matchers)...), &sel.hints)
 	// After the querier is open: a block deleted in between is still in the one or already in the other.
 	return set, local.LocalStart(sel.tenant), nil
 }
@@ -100,7 +110,7 @@ func (sel *selection) bucketCopies(ctx context.Context, part span) (storage.Chun
 		return nil, err
 	}
 	sel.s.onClose(cq.Close)
-	return peek(cq.Select(ctx, true, sel.hintsFor(part), slices.Clone(sel.matchers)...))
+	return peek(newShardSet(cq.Select(ctx, true, sel.unsharded(part), slices.Clone(sel.matchers)...), &sel.hints))
 }
 
 // labelSets asks for series without their samples.

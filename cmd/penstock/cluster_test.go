@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -24,6 +25,8 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-io/penstock/refill"
 )
 
 // eventually is how long a test waits for gossip, replay or hints. It decides
@@ -35,6 +38,10 @@ const eventually = 30 * time.Second
 type testNode struct {
 	args []string
 	srv  *server
+	// logger is where the node logs; nil: nowhere.
+	logger *slog.Logger
+	// refillSource puts something between a refill and the other members.
+	refillSource func(refill.Source) refill.Source
 }
 
 func (n *testNode) url() string { return "http://" + n.srv.public.addr() }
@@ -48,7 +55,12 @@ func (n *testNode) start(t *testing.T) {
 	require.NoError(t, err)
 	cfg.flags = flagValues(cmd)
 	require.NoError(t, cfg.finish())
-	n.srv, err = newServer(cfg, promslog.NewNopLogger())
+	cfg.refillSettle, cfg.refillSource = 100*time.Millisecond, n.refillSource
+	logger := n.logger
+	if logger == nil {
+		logger = promslog.NewNopLogger()
+	}
+	n.srv, err = newServer(cfg, logger)
 	require.NoError(t, err)
 	require.NoError(t, n.srv.start(t.Context()))
 	t.Cleanup(func() { _ = n.srv.stop() })

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/penstock-io/penstock/querier/blockstore"
+	"github.com/penstock-io/penstock/refill"
 )
 
 // config is everything that an operator can set on one node. The zero value is
@@ -28,6 +29,10 @@ type config struct {
 	senders  sendersConfig
 	otlp     otlpConfig
 	log      promslog.Config
+
+	// What tests change of a refill: how long it waits (0: its default), and whom it asks.
+	refillSettle time.Duration
+	refillSource func(refill.Source) refill.Source
 
 	// flags holds every flag as text, for /api/v1/status/flags.
 	flags map[string]string

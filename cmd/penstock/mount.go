@@ -24,6 +24,7 @@ import (
 //	          /api/v1/...                      Prometheus' HTTP API
 //	          /api/v1/status/ring              members and slots
 //	          /api/v1/status/limits            limits of the tenant
+//	          /api/v1/status/refill            what this member lost and is given back
 //	          /api/v1/status/senders           what each sender delivered
 //	          /-/healthy /-/ready /metrics /
 //	internal  /internal/v1/...                 the other members, signed
@@ -67,6 +68,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	}
 	mux.Handle("/api/v1/status/ring", ring.StatusHandler(s.members.View))
 	mux.HandleFunc("GET /api/v1/status/limits", s.limitsStatus)
+	mux.Handle("GET /api/v1/status/refill", s.refiller.StatusHandler())
 	mux.Handle("/api/v1/status/senders", s.ledger.StatusHandler())
 	mux.Handle("/api/v1/", s.newAPI())
 	s.mountStatus(mux)
@@ -80,6 +82,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		RoutePrefix: s.cfg.prefix() + "/",
 		Links: []web.LandingLinks{
 			{Address: s.cfg.prefix() + "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
+			{Address: s.cfg.prefix() + "/api/v1/status/refill", Text: "Refill", Description: "what this member has lost and is given back"},
 			{Address: s.cfg.prefix() + "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
 			{Address: s.cfg.prefix() + "/api/v1/status/senders?cluster=true", Text: "Senders", Description: "what each sender delivered and what became of it"},
 			{Address: s.cfg.prefix() + "/api/v1/status/flags", Text: "Flags"},
@@ -109,6 +112,7 @@ func (s *server) internalMux() *http.ServeMux {
 	mux.Handle("GET "+pathInternalStatus, s.auth.Middleware(http.HandlerFunc(s.internalStatus)))
 	mux.Handle("POST "+pathInternalLoss, s.auth.Middleware(http.HandlerFunc(s.takeLoss)))
 	mux.Handle("POST "+pathInternalBlocks, s.auth.Middleware(http.HandlerFunc(s.syncBlocks)))
+	mux.Handle("GET "+pathSurvey, s.auth.Middleware(http.HandlerFunc(s.answerSurvey)))
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
 		Local:  s.store,
 		Tenant: tenantOf,

@@ -29,6 +29,7 @@ import (
 	"github.com/penstock-io/penstock/ingest/hint"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/blockstore"
+	"github.com/penstock-io/penstock/refill"
 	"github.com/penstock-io/penstock/ring"
 	"github.com/penstock-io/penstock/tsdbstore"
 	"github.com/penstock-io/penstock/uploader"
@@ -86,6 +87,8 @@ type server struct {
 	local        *ingest.Local
 	distributor  *ingest.Distributor
 	querier      *querier.Querier
+	data         *dataWatch
+	refiller     *refill.Refiller
 
 	redundant        prometheus.Gauge
 	public, internal *listener
@@ -94,12 +97,6 @@ type server struct {
 
 	drainMu  sync.Mutex
 	drainRun *drainRun // the last one; nil before the first
-}
-
-// membership is the ring as the rest of the node sees it.
-type membership interface {
-	View() *ring.View
-	SetState(state ring.State) error
 }
 
 func addRun(app *kingpin.Application) (string, func(context.Context, io.Writer) error) {
@@ -165,6 +162,7 @@ func newServer(cfg *config, logger *slog.Logger) (_ *server, err error) {
 		s.openRing,
 		s.wireWrites,
 		s.wireReads,
+		s.wireRefill,
 		s.mount,
 	} {
 		if err := wire(); err != nil {
@@ -255,7 +253,8 @@ func (s *server) replay(ctx context.Context) error {
 	return runAll(ctx, loops)
 }
 
-// activate waits until every TSDB is open and lets this member take its part.
+// activate waits until every TSDB is open and lets this member take its part. From then on it
+// is given back what it has lost.
 func (s *server) activate(ctx context.Context, start time.Time) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
@@ -267,7 +266,13 @@ func (s *server) activate(ctx context.Context, start time.Time) error {
 		}
 	}
 	s.logger.Info("ready", "tenants", len(s.store.Tenants()), "replay_seconds", time.Since(start).Seconds())
-	return s.members.SetState(ring.Active)
+	if err := s.takeStock(ctx); err != nil {
+		return nil // Stopped.
+	}
+	if err := s.members.SetState(ring.Active); err != nil {
+		return err
+	}
+	return runAll(ctx, []func(context.Context) error{s.data.run, s.refiller.Run})
 }
 
 // runAll runs loops until the first one fails or ctx ends, and waits for all.
