@@ -117,6 +117,7 @@ func runNode(ctx context.Context, cfg *config) error {
 	hangups := notifyHangups() // Before anything that takes time: its default is to end the process.
 	defer signal.Stop(hangups)
 	memory.SetLimit(logger)
+	memory.SetCollection()
 	s, err := newServer(cfg, logger)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 
+	"github.com/penstock-io/penstock/cmd/penstock/internal/memory"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/api"
 )
@@ -77,7 +78,7 @@ func (s *server) runtimeInfo(start time.Time) v1.RuntimeInfo {
 		LastConfigTime:      reload.Since,
 		GoroutineCount:      runtime.NumGoroutine(),
 		GOMAXPROCS:          runtime.GOMAXPROCS(0),
-		GOGC:                os.Getenv("GOGC"),
+		GOGC:                memory.Collection(),
 		GODEBUG:             os.Getenv("GODEBUG"),
 		StorageRetention:    s.cfg.storage.retention.String(),
 	}

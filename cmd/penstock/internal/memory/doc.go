@@ -6,7 +6,8 @@
 // SetLimit tells the Go runtime how much that is, so that it collects garbage in time.
 // That alone does not help when what is in use grows: then a Guard turns work away,
 // first what makes series, then all writes, before the kernel ends the process and
-// with it the work of everyone.
+// with it the work of everyone. SetCollection says how often to collect while there is
+// room.
 //
 //	share of the limit that is in use, garbage not counted
 //	0 %                               80 %                90 %
