@@ -72,7 +72,7 @@ func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.rivalOf(h.sender) {
+	if !d.accepted(h.sender) {
 		return
 	}
 	for _, r := range h.Members {
@@ -88,11 +88,12 @@ func (d *delegate) MergeRemoteState(buf []byte, _ bool) {
 	d.cluster().publish()
 }
 
-// rivalOf reports whether a sender has the name of a living member and is not it. What
-// it says is not believed, least of all of that member; if it is the member itself,
-// restarted, it will say it again. The caller holds mu.
-func (d *delegate) rivalOf(s sender) bool {
-	return s.From != "" && d.history.alive[s.From] && d.history.records[s.From].GossipAddr != s.Addr
+// accepted reports whether gossip, which hears of a sender before its history comes, took it for
+// the living member that it says it is. What a second node of a name says is not believed, least
+// of all of that member; if it is the member itself, restarted, it will say it again. The
+// caller holds mu.
+func (d *delegate) accepted(s sender) bool {
+	return s.From == "" || d.history.alive[s.From] && d.history.records[s.From].GossipAddr == s.Addr
 }
 
 // NotifyAlive refuses members that cannot be part of this ring. It is called for

@@ -97,9 +97,11 @@ func (c *Cluster) settleName(ctx context.Context, result contacts) (contacts, er
 		if !rivalled && heard && (!contested || waited >= c.cfg.nameWait) {
 			return result, nil
 		}
-		if outvoted, even := c.vote(); rivalled && waited >= c.cfg.nameWait && (outvoted || even) &&
-			(c.answers(r) || waited >= nameWaitMax*c.cfg.nameWait) {
-			return result, c.refuseName(r)
+		if rivalled && waited >= c.cfg.nameWait {
+			outvoted, even := c.vote()
+			if (outvoted || even) && c.answers(r) || waited >= nameWaitMax*c.cfg.nameWait {
+				return result, c.refuseName(r)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -134,11 +136,16 @@ func (c *Cluster) deposed() error {
 	return nil
 }
 
-// vote reports whether more of the others know the member at another address than at
-// this one, or as many.
+// vote reports whether more of the others that are alive know the member at another address
+// than at this one, or as many; neither before all have been asked.
 func (c *Cluster) vote() (outvoted, even bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for name := range c.history.alive {
+		if _, asked := c.opinions[name]; !asked && name != c.self.Name {
+			return false, false
+		}
+	}
 	balance := 0
 	for _, agrees := range c.opinions {
 		if agrees {

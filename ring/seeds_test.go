@@ -45,7 +45,6 @@ func (d *changingDNS) LookupSRV(ctx context.Context, service, proto, name string
 // Names of seeds are looked up anew in each turn: a name that comes to exist, or gets another address, is
 // found. The members know each other by nothing else.
 func TestSeedsAreResolvedAgain(t *testing.T) {
-	t.Parallel()
 	port := func(n *node) uint16 { return netip.MustParseAddrPort(n.Addr()).Port() }
 	for _, kind := range []string{"dns+", "dnssrv+"} {
 		dns := &changingDNS{}
