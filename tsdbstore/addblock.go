@@ -109,6 +109,7 @@ func (t *tenant) addBlock(ctx context.Context, dir string, id ulid.ULID) error {
 		return err
 	}
 	if _, loaded := blockIDs(inst.db)[id]; loaded {
+		t.scrub.note(id, true)
 		t.store.metrics.blocksAdded.Inc()
 		return nil
 	}
@@ -136,7 +137,7 @@ func checkAddable(ctx context.Context, dir string, id ulid.ULID, width int64) er
 	case meta.MinTime >= meta.MaxTime || floorTo(meta.MinTime, width) != floorTo(meta.MaxTime-1, width):
 		return fmt.Errorf("its range from %d to %d is not within one block duration", meta.MinTime, meta.MaxTime)
 	}
-	return verifyBlock(ctx, dir)
+	return verifyBlock(ctx, dir, func(int) {})
 }
 
 // floorTo is the last multiple of width at or before ms.
@@ -161,18 +162,20 @@ func readBlockMeta(dir string) (tsdb.BlockMeta, error) {
 }
 
 // verifyBlock reads every series and every chunk of a block and checks their sums,
-// and that all is within the block's range.
-func verifyBlock(ctx context.Context, dir string) (err error) {
-	block, err := tsdb.OpenBlock(nil, dir, nil, nil)
+// and that all is within the block's range. It calls progress with the bytes of
+// chunks that it read.
+func verifyBlock(ctx context.Context, dir string, progress func(n int)) (err error) {
+	block, err := openBlock(dir)
 	if err != nil {
 		return fmt.Errorf("open block: %w", err)
 	}
 	defer func() { err = errors.Join(err, block.Close()) }()
-	return readBlock(ctx, block)
+	defer recoverDamage(&err)
+	return readBlock(ctx, block, progress)
 }
 
 // readBlock is verifyBlock for an open block.
-func readBlock(ctx context.Context, block *tsdb.Block) (err error) {
+func readBlock(ctx context.Context, block *tsdb.Block, progress func(n int)) (err error) {
 	ir, err := block.Index()
 	if err != nil {
 		return fmt.Errorf("read index: %w", err)
@@ -188,10 +191,45 @@ func readBlock(ctx context.Context, block *tsdb.Block) (err error) {
 	if err != nil {
 		return fmt.Errorf("read postings: %w", err)
 	}
-	return readSeries(ctx, block.Meta(), ir, cr, postings)
+	if err := readPostings(ctx, ir); err != nil {
+		return err
+	}
+	return readSeries(ctx, block.Meta(), blockReaders{ir, cr}, postings, progress)
 }
 
-func readSeries(ctx context.Context, meta tsdb.BlockMeta, ir tsdb.IndexReader, cr tsdb.ChunkReader, postings index.Postings) error {
+// readPostings opens the list of series of every label, which checks its sum.
+func readPostings(ctx context.Context, ir tsdb.IndexReader) error {
+	names, err := ir.LabelNames(ctx)
+	if err != nil {
+		return fmt.Errorf("read label names: %w", err)
+	}
+	for _, name := range names {
+		values, err := ir.LabelValues(ctx, name, nil)
+		if err != nil {
+			return fmt.Errorf("read values of label %q: %w", name, err)
+		}
+		for _, value := range values {
+			if err := ctx.Err(); err != nil {
+				return context.Cause(ctx)
+			}
+			postings, err := ir.Postings(ctx, name, value)
+			if err != nil {
+				return fmt.Errorf("read postings of %s=%q: %w", name, value, err)
+			}
+			if !postings.Next() {
+				return fmt.Errorf("no series has %s=%q: %w", name, value, postings.Err())
+			}
+		}
+	}
+	return nil
+}
+
+type blockReaders struct {
+	index  tsdb.IndexReader
+	chunks tsdb.ChunkReader
+}
+
+func readSeries(ctx context.Context, meta tsdb.BlockMeta, r blockReaders, postings index.Postings, progress func(n int)) error {
 	var (
 		builder labels.ScratchBuilder
 		metas   []chunks.Meta
@@ -200,16 +238,18 @@ func readSeries(ctx context.Context, meta tsdb.BlockMeta, ir tsdb.IndexReader, c
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		if err := ir.Series(postings.At(), &builder, &metas); err != nil {
+		if err := r.index.Series(postings.At(), &builder, &metas); err != nil {
 			return fmt.Errorf("read series %d: %w", postings.At(), err)
 		}
 		for _, m := range metas {
 			if m.MinTime < meta.MinTime || m.MaxTime >= meta.MaxTime {
 				return fmt.Errorf("series %d has a chunk from %d to %d, outside the block", postings.At(), m.MinTime, m.MaxTime)
 			}
-			if _, _, err := cr.ChunkOrIterable(m); err != nil { // Checks the sum.
+			chunk, _, err := r.chunks.ChunkOrIterable(m) // Checks the sum.
+			if err != nil {
 				return fmt.Errorf("read chunk of series %d: %w", postings.At(), err)
 			}
+			progress(len(chunk.Bytes()))
 		}
 	}
 	if err := postings.Err(); err != nil {

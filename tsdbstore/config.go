@@ -89,6 +89,9 @@ type Config struct {
 	Held func(tenant string, id ulid.ULID) bool
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
+	// BootID names this start of the host, and nothing where that cannot be told. Nil:
+	// asks Linux.
+	BootID func() (string, error)
 
 	// freeBytes measures the file system of a directory; replaced in tests.
 	freeBytes func(dir string) (int64, error)
@@ -112,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.BootID == nil {
+		c.BootID = systemBootID
 	}
 	if c.freeBytes == nil {
 		c.freeBytes = freeBytes

@@ -23,11 +23,17 @@ func (t *tenant) cut(ctx context.Context) error {
 	if inst == nil || inst.failed.Load() {
 		return nil
 	}
+	var err error
 	if t.idle(inst) {
 		t.store.metrics.idleFlushes.Inc()
-		return t.flush(ctx, inst)
+		err = t.flush(ctx, inst)
+	} else {
+		err = t.counted(inst, func() error { return inst.db.Compact(ctx) })
 	}
-	return t.counted(inst, func() error { return inst.db.Compact(ctx) })
+	if unreadableLog(err) && !inst.failed.Load() {
+		return t.replaceHead(ctx, inst, err)
+	}
+	return err
 }
 
 // idle tells whether the head holds samples and nothing was appended for so long
@@ -46,7 +52,11 @@ func (t *tenant) flushHead(ctx context.Context) error {
 	if inst == nil || inst.failed.Load() {
 		return fmt.Errorf("flush head of tenant %q: %w", t.name, ErrReopening)
 	}
-	return t.flush(ctx, inst)
+	err := t.flush(ctx, inst)
+	if unreadableLog(err) && !inst.failed.Load() {
+		return t.replaceHead(ctx, inst, err)
+	}
+	return err
 }
 
 // flush keeps appends out while it cuts: the TSDB drops everything in memory
@@ -70,17 +80,23 @@ func (t *tenant) flush(ctx context.Context, inst *instance) error {
 
 // flushDB cuts the head in slices that end at multiples of width, the last one
 // at the newest sample: a block that ended later would make the TSDB take every
-// further sample of that range for an old one.
+// further sample of that range for an old one. An error that is unreadableLog means that all
+// is cut, and the log is damaged.
 func flushDB(ctx context.Context, db *tsdb.DB, width int64) error {
 	head := db.Head()
 	newest := head.MaxTime()
+	var damage error
 	for start := head.MinTime(); head.NumSeries() > 0 && start <= newest; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		end := min((start/width)*width+width, newest+1)
 		// Nobody appends, so no isolation is needed.
-		if err := db.CompactHead(tsdb.NewRangeHeadWithIsolationDisabled(head, start, end-1)); err != nil {
+		// The block is there before the log is looked at, so damage of that ends nothing.
+		err := db.CompactHead(tsdb.NewRangeHeadWithIsolationDisabled(head, start, end-1))
+		if unreadableLog(err) {
+			damage = err
+		} else if err != nil {
 			return fmt.Errorf("cut head from %d to %d: %w", start, end, err)
 		}
 		// The head starts at its next sample now, which may be far ahead.
@@ -89,7 +105,7 @@ func flushDB(ctx context.Context, db *tsdb.DB, width int64) error {
 	if err := db.CompactOOOHead(ctx); err != nil {
 		return fmt.Errorf("cut out-of-order head: %w", err)
 	}
-	return nil
+	return damage
 }
 
 // counted runs something that writes blocks and accounts for it. A panic fails

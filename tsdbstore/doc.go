@@ -27,5 +27,6 @@
 //	<dir>/losses.json            of what times samples may be missing here
 //	<dir>/.refill/               scratch space of whoever makes blocks for AddBlock
 //	<dir>/<tenant>/wal, wbl, ... as Prometheus' TSDB writes it
-//	<dir>/<tenant>/retention.json, penstock.wal-failed, quarantine/
+//	<dir>/running.json           how the last process left the directory
+//	<dir>/<tenant>/retention.json, penstock.wal-failed, penstock.head-damaged, quarantine/
 package tsdbstore

@@ -5,9 +5,11 @@ package tsdbstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -26,6 +28,8 @@ type instance struct {
 	// failuresBefore is what the counters said when the open was done: nothing
 	// that failed during replay concerns an acknowledgement.
 	failuresBefore float64
+	// wrote are the first segments that this open of the TSDB writes to.
+	wrote failedFrom
 	// generation tells this open from every other one of the Store; references
 	// to series are good within one generation only.
 	generation uint64
@@ -42,7 +46,8 @@ type instance struct {
 
 // openInstance opens the TSDB once. It does not retry and repairs nothing that
 // the TSDB does not repair by itself.
-func (t *tenant) openInstance() (*instance, error) {
+func (t *tenant) openInstance() (_ *instance, err error) {
+	defer recoverDamage(&err) // The TSDB panics over some of it.
 	watch, count := newWatch(), &census{store: t.store, tenant: t.name}
 	opts := t.tsdbOptions()
 	opts.SeriesLifecycleCallback = count
@@ -66,6 +71,10 @@ func (t *tenant) openInstance() (*instance, error) {
 		failuresBefore: watch.writesFailed(),
 		generation:     t.store.generations.Add(1),
 	}
+	if inst.wrote, err = newestSegments(t.dir); err != nil {
+		_ = inst.close() // The error before it matters.
+		return nil, err
+	}
 	if err := watch.verify(t.store.cfg.OutOfOrderWindow > 0); err != nil {
 		_ = inst.close() // The error before it matters.
 		return nil, err
@@ -76,6 +85,23 @@ func (t *tenant) openInstance() (*instance, error) {
 	count.limited.Store(true)
 	inst.lastAppend.Store(lastAppend(db.Head(), t.store.cfg.Now().UnixMilli()))
 	return inst, nil
+}
+
+// newestSegments tells the numbers of the newest segments; each open of the TSDB begins new ones.
+func newestSegments(dir string) (newest failedFrom, err error) {
+	for _, log := range []struct {
+		name   string
+		number *int
+	}{{"wal", &newest.wal}, {"wbl", &newest.wbl}} {
+		found, err := segments(filepath.Join(dir, log.name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return newest, fmt.Errorf("list segments: %w", err)
+		}
+		if len(found) > 0 {
+			*log.number = found[len(found)-1]
+		}
+	}
+	return newest, nil
 }
 
 // lastAppend guesses from the head when a replayed tenant was last heard of, so

@@ -26,7 +26,7 @@ type metrics struct {
 	walRepairs        prometheus.Counter
 	reopens           *prometheus.CounterVec
 	openFailures      prometheus.Counter
-	quarantined       prometheus.Counter
+	quarantined       *prometheus.CounterVec
 	lossesFound       prometheus.Counter
 	blocksAdded       prometheus.Counter
 	lowDiskRefusals   prometheus.Counter
@@ -56,8 +56,11 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 			Name: "penstock_tsdb_new_series_refused_total",
 			Help: "Samples refused because their series does not exist and may not be made, by limit.",
 		}, []string{"limit"}),
+		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penstock_tsdb_quarantined_total",
+			Help: "Times something on the local disk could not be read and was set aside, by what it was.",
+		}, []string{"what"}),
 		openFailures:    counter("open_failures_total", "Attempts to open a TSDB that failed."),
-		quarantined:     counter("quarantined_blocks_total", "Local blocks that could not be read and were set aside."),
 		lossesFound:     counter("losses_found_total", "Times it was found that samples may be missing here."),
 		blocksAdded:     counter("added_blocks_total", "Blocks made elsewhere on this node that were taken in."),
 		lowDiskRefusals: counter("low_disk_refusals_total", "Writes refused because the file system is below the low-water mark."),
@@ -75,6 +78,9 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	}
 	for _, reason := range []string{reopenWriteFailed, reopenWALRepaired, reopenOpenFailed} {
 		m.reopens.WithLabelValues(reason)
+	}
+	for _, what := range []string{kindHead, kindMmapped, kindSnapshot, kindBlock} {
+		m.quarantined.WithLabelValues(what)
 	}
 	for _, limit := range []string{refusedTenant, refusedNode, refusedAdmit} {
 		m.seriesRefused.WithLabelValues(limit)

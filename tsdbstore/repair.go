@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/tsdb"
 )
 
@@ -20,28 +19,29 @@ const (
 	// failedMark is a file in a tenant's directory which says that the TSDB
 	// there failed and was, or may have been, closed: its snapshot must not be
 	// used, because it would hide the damaged place of the WAL from the repair
-	// and leave it as a trap for a later replay.
+	// and leave it as a trap for a later replay. It holds the numbers of the first
+	// segments of WAL and WBL that this TSDB wrote: what a failed write left is in
+	// these or later ones, behind all that was acknowledged.
 	failedMark = "penstock.wal-failed"
-	// quarantineDir is where blocks go that cannot be opened.
-	quarantineDir = "quarantine"
 	// repairSuffix is what the TSDB calls a damaged segment while it copies the
 	// good part of it.
 	repairSuffix = ".repair"
 )
 
 // markFailed writes the mark; idempotent.
-func markFailed(dir string) error {
-	f, err := os.Create(filepath.Join(dir, failedMark))
-	if err != nil {
+func markFailed(dir string, from failedFrom) error {
+	content := fmt.Sprintf("%d %d\n", from.wal, from.wbl)
+	if err := os.WriteFile(filepath.Join(dir, failedMark), []byte(content), 0o666); err != nil {
 		return fmt.Errorf("mark failed TSDB: %w", err)
 	}
-	return f.Close()
+	return nil
 }
 
-func unmarkFailed(dir string) error {
-	err := os.Remove(filepath.Join(dir, failedMark))
+// unmark removes a mark; idempotent.
+func unmark(dir, mark string) error {
+	err := os.Remove(filepath.Join(dir, mark))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("unmark failed TSDB: %w", err)
+		return fmt.Errorf("remove mark: %w", err)
 	}
 	return nil
 }
@@ -121,43 +121,4 @@ func newerData(dir string, n int) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// quarantineBlocks sets blocks aside that cannot be opened, and returns how many
-// it did. One such block keeps a TSDB from opening at all; without it the node
-// serves the rest, and other copies or the bucket have the range.
-func (t *tenant) quarantineBlocks() (int, error) {
-	entries, err := os.ReadDir(t.dir)
-	if err != nil {
-		return 0, fmt.Errorf("list blocks: %w", err)
-	}
-	moved := 0
-	for _, entry := range entries {
-		id, err := ulid.ParseStrict(entry.Name())
-		if err != nil || !entry.IsDir() {
-			continue
-		}
-		dir := filepath.Join(t.dir, entry.Name())
-		block, openErr := tsdb.OpenBlock(quiet(t.logger), dir, nil, nil)
-		if openErr == nil {
-			if err := block.Close(); err != nil {
-				return moved, fmt.Errorf("close block %s: %w", id, err)
-			}
-			continue
-		}
-		// What it covered is not local any more.
-		if err := t.horizon.raise(blockMaxTime(dir)); err != nil {
-			return moved, fmt.Errorf("quarantine block %s: %w", id, err)
-		}
-		if err := os.MkdirAll(filepath.Join(t.dir, quarantineDir), 0o777); err != nil {
-			return moved, fmt.Errorf("quarantine block %s: %w", id, err)
-		}
-		if err := os.Rename(dir, filepath.Join(t.dir, quarantineDir, entry.Name())); err != nil {
-			return moved, fmt.Errorf("quarantine block %s: %w", id, err)
-		}
-		moved++
-		t.store.metrics.quarantined.Inc()
-		t.logger.Error("set aside a block that cannot be read", "block", id, "dir", filepath.Join(t.dir, quarantineDir), "err", openErr)
-	}
-	return moved, nil
 }

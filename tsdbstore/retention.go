@@ -5,10 +5,8 @@ package tsdbstore
 
 import (
 	"cmp"
-	"encoding/json"
+	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -66,7 +64,12 @@ func deletable(blocks []localBlock, limits retentionLimits) (chosen, overdue []l
 // for its own tenant, from the blocks of all.
 func (t *tenant) blocksToDelete(loaded []*tsdb.Block) map[ulid.ULID]struct{} {
 	own := make([]localBlock, 0, len(loaded))
+	condemned := make(map[ulid.ULID]struct{})
 	for _, b := range loaded {
+		if id := b.Meta().ULID; t.condemned(id) {
+			condemned[id] = struct{}{} // It is lost and in the quarantine.
+			continue
+		}
 		own = append(own, t.local(b))
 	}
 	all := slices.Clone(own)
@@ -82,7 +85,12 @@ func (t *tenant) blocksToDelete(loaded []*tsdb.Block) map[ulid.ULID]struct{} {
 	}
 	chosen, overdue := deletable(all, limits)
 	t.overdue.Store(int64(len(ownedBy(t.name, overdue))))
-	return t.commitDeletion(ownedBy(t.name, chosen))
+	ids := t.commitDeletion(ownedBy(t.name, chosen))
+	if ids == nil {
+		return condemned
+	}
+	maps.Copy(ids, condemned)
+	return ids
 }
 
 // commitDeletion records that the blocks go, and only then lets them go.
@@ -134,18 +142,4 @@ func (t *tenant) local(b *tsdb.Block) localBlock {
 		Bytes:   b.Size(),
 		Held:    held == nil || held(t.name, meta.ULID),
 	}
-}
-
-// blockMaxTime reads when a block ends, which may be all that can be read of it.
-// An unreadable one ends at no time, and so raises no horizon.
-func blockMaxTime(dir string) int64 {
-	raw, err := os.ReadFile(filepath.Join(dir, "meta.json"))
-	if err != nil {
-		return math.MinInt64
-	}
-	var meta tsdb.BlockMeta
-	if err := json.Unmarshal(raw, &meta); err != nil {
-		return math.MinInt64
-	}
-	return meta.MaxTime
 }

@@ -15,13 +15,15 @@ import (
 // comes at once, the others are for a disk that is still full.
 const mendInterval = time.Second
 
-// Run cuts blocks on the store's own schedule and reopens TSDBs that failed,
+// Run cuts blocks on the store's own schedule, reopens TSDBs that failed, and reads
+// every block once to see that it is whole,
 // until ctx ends. It returns an error only when this process cannot go on with a
 // tenant and must be restarted; what was acknowledged is then on disk.
 func (s *Store) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.mendLoop(ctx) })
 	g.Go(func() error { return s.cutLoop(ctx) })
+	g.Go(func() error { return s.scrubLoop(ctx) })
 	return g.Wait()
 }
 

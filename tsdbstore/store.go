@@ -40,7 +40,8 @@ type Store struct {
 	disk        *disk
 	lock        fileutil.Releaser
 	losses      *losses
-	created     int64 // Unix ms; before it, nothing is here
+	last        runState // how the last process left the directory
+	created     int64    // Unix ms; before it, nothing is here
 	wake        chan struct{}
 	generations atomic.Uint64
 	// series counts those in the heads of all open TSDBs.
@@ -48,6 +49,8 @@ type Store struct {
 
 	// listed is set once the directory was read, ready once all of it was open.
 	listed, ready, closed atomic.Bool
+	// unclean is set when a TSDB could not be closed as it should.
+	unclean atomic.Bool
 
 	mu      sync.RWMutex
 	tenants map[string]*tenant
@@ -66,29 +69,36 @@ func Open(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, e
 	if err != nil {
 		return nil, err
 	}
-	created, err := loadCreated(cfg.Dir, cfg.Now())
-	if err != nil {
-		return nil, errors.Join(err, lock.Release())
-	}
-	if err := emptyRefillDir(cfg.Dir); err != nil {
-		return nil, errors.Join(err, lock.Release())
-	}
-	losses, err := loadLosses(cfg.Dir, cfg.Now, logger)
-	if err != nil {
-		return nil, errors.Join(err, lock.Release())
-	}
 	s := &Store{
 		cfg:     cfg,
 		logger:  logger,
 		disk:    &disk{dir: cfg.Dir, min: cfg.MinFreeBytes, measure: cfg.freeBytes},
 		lock:    lock,
-		losses:  losses,
-		created: created,
 		wake:    make(chan struct{}, 1),
 		tenants: make(map[string]*tenant),
 	}
-	s.metrics = newMetrics(reg, s)
+	if err := s.loadState(reg); err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
 	return s, nil
+}
+
+// loadState reads what the last process left beside the TSDBs.
+func (s *Store) loadState(reg prometheus.Registerer) (err error) {
+	dir, now := s.cfg.Dir, s.cfg.Now
+	_, err = os.Stat(filepath.Join(dir, storeFile))
+	inUse := err == nil
+	if s.created, err = loadCreated(dir, now()); err != nil {
+		return err
+	}
+	if err := emptyRefillDir(dir); err != nil {
+		return err
+	}
+	if s.losses, err = loadLosses(dir, now, s.logger); err != nil {
+		return err
+	}
+	s.metrics = newMetrics(reg, s)
+	return s.noteStart(inUse)
 }
 
 // takeDir makes the directory, sees that it can be written, and locks it.
@@ -118,13 +128,13 @@ func takeDir(dir string) (fileutil.Releaser, error) {
 // It opens all it can; the error names those it could not, which Run keeps
 // trying, and Ready stays false until they are open.
 func (s *Store) Replay(ctx context.Context) error {
-	entries, err := os.ReadDir(s.cfg.Dir)
+	names, err := s.tenantDirs()
 	if err != nil {
-		return fmt.Errorf("list storage directory: %w", err)
+		return err
 	}
 	s.mu.Lock()
-	for _, entry := range entries {
-		if name := entry.Name(); entry.IsDir() && validTenant(name) && s.tenants[name] == nil {
+	for _, name := range names {
+		if s.tenants[name] == nil {
 			t := newTenant(s, name)
 			s.tenants[name] = t
 			s.found = append(s.found, t)
@@ -270,7 +280,11 @@ func (s *Store) Close() error {
 		})
 	}
 	_ = g.Wait() // Errors are in errs.
-	return errors.Join(append(errs, s.lock.Release())...)
+	err := errors.Join(errs...)
+	if err == nil && !s.unclean.Load() {
+		err = s.noteStop()
+	}
+	return errors.Join(err, s.lock.Release())
 }
 
 func (s *Store) find(name string) *tenant {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -16,10 +15,6 @@ import (
 )
 
 const (
-	// openAttemptsMax is enough for each thing that an open can mend by itself,
-	// a block, the WAL, the WBL, to be mended once.
-	openAttemptsMax = 4
-
 	// Retries of a TSDB that does not open: replaying a large one again and
 	// again every second would help nobody.
 	openRetryFirst = time.Second
@@ -47,6 +42,7 @@ type tenant struct {
 	// gate is empty, so whoever is inside may keep what it loaded.
 	inst    atomic.Pointer[instance]
 	overdue atomic.Int64
+	scrub   scrubbed
 	// everOpen is set by the first open that succeeds.
 	everOpen atomic.Bool
 	// opened is closed when the first attempt to open is over.
@@ -55,6 +51,7 @@ type tenant struct {
 	// work is held to open, cut, reopen or close.
 	work       sync.Mutex
 	closed     bool
+	examined   bool  // what was on disk at the start was looked at
 	openErr    error // of the last attempt
 	retryAt    time.Time
 	retryDelay time.Duration
@@ -114,48 +111,6 @@ func (t *tenant) open() error {
 	return nil
 }
 
-// openMended opens the TSDB and sees to it that its logs are whole and fully loaded.
-func (t *tenant) openMended() (*instance, error) {
-	if err := t.store.disk.checkOpen(); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(t.dir, 0o777); err != nil {
-		return nil, fmt.Errorf("make tenant directory: %w", err)
-	}
-	if err := t.horizon.load(); err != nil {
-		return nil, err
-	}
-	for range openAttemptsMax {
-		if err := t.prepareDir(); err != nil {
-			return nil, err
-		}
-		inst, err := t.openInstance()
-		if err != nil {
-			moved, moveErr := t.quarantineBlocks()
-			if moved == 0 || moveErr != nil {
-				return nil, errors.Join(err, moveErr)
-			}
-			continue
-		}
-		if !inst.watch.repaired() {
-			if err := unmarkFailed(t.dir); err != nil {
-				return nil, errors.Join(err, inst.close())
-			}
-			return inst, nil
-		}
-		// The TSDB stops loading where it repaired: after a repair of the WAL
-		// it has read nothing of the WBL, and would delete it unread when it
-		// next cuts a block. The logs are whole now, so load them again.
-		t.store.metrics.walRepairs.Inc()
-		t.logger.Warn("cut a damaged write log, loading it again")
-		if err := errors.Join(markFailed(t.dir), inst.close()); err != nil {
-			return nil, err
-		}
-		t.store.metrics.reopens.WithLabelValues(reopenWALRepaired).Inc()
-	}
-	return nil, fmt.Errorf("still damaged after %d attempts to mend it", openAttemptsMax)
-}
-
 // fail stops acknowledgements for good as far as this instance goes. The caller
 // is inside the gate, so inst is the current one.
 func (t *tenant) fail(inst *instance, cause error) {
@@ -202,7 +157,7 @@ func (t *tenant) retire(ctx context.Context, inst *instance) error {
 	if err := t.store.disk.checkOpen(); err != nil {
 		return err
 	}
-	if err := markFailed(t.dir); err != nil {
+	if err := markFailed(t.dir, inst.wrote); err != nil {
 		return err
 	}
 	t.gate.set(ErrReopening, ErrReopening)
@@ -229,6 +184,7 @@ func (t *tenant) shut(ctx context.Context) error {
 	t.gate.set(ErrClosed, ErrClosed)
 	inst := t.inst.Load()
 	if inst == nil {
+		t.store.unclean.Store(true) // Its logs are as somebody else left them.
 		return nil
 	}
 	if inst.wedged.Load() {
@@ -239,7 +195,8 @@ func (t *tenant) shut(ctx context.Context) error {
 	}
 	// A failure can be the last thing that a leaving append found.
 	if inst.failed.Load() {
-		if err := markFailed(t.dir); err != nil {
+		t.store.unclean.Store(true)
+		if err := markFailed(t.dir, inst.wrote); err != nil {
 			return fmt.Errorf("tenant %q failed before, left as it is: %w", t.name, err)
 		}
 	}

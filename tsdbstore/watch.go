@@ -18,6 +18,9 @@ const (
 	walWritesFailed = "prometheus_tsdb_wal_writes_failed_total"
 	wblWritesFailed = "prometheus_tsdb_out_of_order_wbl_writes_failed_total"
 	walCorruptions  = "prometheus_tsdb_wal_corruptions_total"
+	// These two tell of damage that the write logs make good.
+	mmapCorruptions = "prometheus_tsdb_mmap_chunk_corruptions_total"
+	snapshotErrors  = "prometheus_tsdb_snapshot_replay_error_total"
 )
 
 // watch is the registerer of one open TSDB. It keeps the few counters above and
@@ -108,7 +111,7 @@ func watchedName(c prometheus.Collector) (found string, ok bool) {
 	for desc := range descs {
 		// A Desc shows its name only in its text.
 		text := desc.String()
-		for _, name := range []string{walWritesFailed, wblWritesFailed, walCorruptions} {
+		for _, name := range []string{walWritesFailed, wblWritesFailed, walCorruptions, mmapCorruptions, snapshotErrors} {
 			if strings.HasPrefix(text, `Desc{fqName: "`+name+`"`) {
 				found, ok = name, true
 			}
