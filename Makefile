@@ -66,8 +66,12 @@ bench-go: ## Benchmarks beside the code, with allocations.
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 .PHONY: e2e
-e2e: ## Real Prometheus, HAProxy, nginx and S3 server; needs Debian's haproxy and nginx.
-	cd e2e && $(GO) test -count=1 -timeout 20m ./...
+e2e: ## Real Prometheus, HAProxy, nginx and S3 server, and every fault a few times; needs Debian's haproxy, nginx and iproute2, and root for the faults.
+	cd e2e && $(GO) test -count=1 -timeout 20m -p 1 ./...
+
+.PHONY: fault
+fault: ## Every fault as often as a release needs it, and every acknowledged sample read back (Linux, root, about an hour).
+	cd e2e && $(GO) test -count=1 -timeout 3h -v -run TestFault ./fault -args -fault.full
 
 .PHONY: clean
 clean: ## Remove what the targets above made.

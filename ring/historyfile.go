@@ -119,17 +119,3 @@ func LastKnownPeers(dir, self string) ([]string, error) {
 	slices.Sort(names)
 	return names, nil
 }
-
-// LastUp returns when the member whose cluster directory this is was last up, to about
-// a minute: its file of last-known members is written that often. The zero time means
-// that it never was.
-func LastUp(dir string) (time.Time, error) {
-	info, err := os.Stat(filepath.Join(dir, historyFileName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("see when this member was last up: %w", err)
-	}
-	return info.ModTime(), nil
-}

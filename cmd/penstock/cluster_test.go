@@ -48,6 +48,13 @@ func (n *testNode) url() string { return "http://" + n.srv.public.addr() }
 
 func (n *testNode) start(t *testing.T) {
 	t.Helper()
+	n.prepare(t)
+	n.run(t)
+}
+
+// prepare does what a node does before it serves: its ports are bound.
+func (n *testNode) prepare(t *testing.T) {
+	t.Helper()
 	app := kingpin.New("penstock", "")
 	cmd := app.Command("run", "").Default()
 	cfg := addNodeFlags(cmd)
@@ -62,8 +69,12 @@ func (n *testNode) start(t *testing.T) {
 	}
 	n.srv, err = newServer(cfg, logger)
 	require.NoError(t, err)
-	require.NoError(t, n.srv.start(t.Context()))
 	t.Cleanup(func() { _ = n.srv.stop() })
+}
+
+func (n *testNode) run(t *testing.T) {
+	t.Helper()
+	require.NoError(t, n.srv.start(t.Context()))
 	require.Eventually(t, func() bool { return n.srv.ready() == nil }, eventually, 10*time.Millisecond)
 }
 
@@ -293,6 +304,41 @@ func TestMemberCutOffFromTheMajority(t *testing.T) {
 	waitMembers(t, nodes, 2)
 	require.Equal(t, http.StatusOK, query(t, nodes[0], "test_metric").code)
 	require.Equal(t, http.StatusNoContent, write(t, nodes[0], "a", 10, time.Now().UnixMilli(), 1))
+}
+
+// TestRestartedMemberKnowsTheOthersBeforeItAnswers: a request that arrives while a
+// member starts, as from a load balancer that has not noticed the restart, waits until
+// the member has joined, and is then answered in full.
+func TestRestartedMemberKnowsTheOthersBeforeItAnswers(t *testing.T) {
+	nodes := startCluster(t, 3)
+	nodes[0].stop(t)
+	nodes[0].prepare(t)
+	type result struct {
+		status int
+		body   string
+		err    error
+	}
+	answered := make(chan result, 1)
+	target := nodes[0].url() + "/api/v1/query?query=test_metric"
+	go func() {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+		if err != nil {
+			answered <- result{err: err}
+			return
+		}
+		resp, err := (&http.Client{Timeout: eventually}).Do(req)
+		if err != nil {
+			answered <- result{err: err}
+			return
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		answered <- result{resp.StatusCode, string(body), err}
+	}()
+	nodes[0].run(t)
+	got := <-answered
+	require.NoError(t, got.err)
+	require.Equal(t, http.StatusOK, got.status, got.body)
 }
 
 func TestLoneNodeNeedsNoFlags(t *testing.T) {

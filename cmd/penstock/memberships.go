@@ -15,9 +15,6 @@ func (s *server) memberships() querier.Membership {
 	view := s.members.View()
 	ms := membershipOf(view, s.scheme)
 	ms.CutOff = cutOff(view, s.minorityAfter(), time.Now())
-	for _, debt := range s.hints.Debts() {
-		markLacking(ms.Members, debt.Member)
-	}
 	if s.cluster == nil {
 		// What a node alone lost nobody can give back: its log and metrics have told so, and it
 		// goes on with what it has. Else none of its answers would be complete any more.
@@ -59,15 +56,6 @@ func membershipOf(view *ring.View, scheme string) querier.Membership {
 		})
 	}
 	return out
-}
-
-// markLacking counts a member as lacking data that does not know of its hole yet.
-func markLacking(members []querier.Member, name string) {
-	for i := range members {
-		if members[i].Name == name && members[i].Lacks == "" {
-			members[i].Lacks = "misses writes whose hints were lost"
-		}
-	}
 }
 
 // lacks says why a member holds less than it should, or nothing.

@@ -44,11 +44,13 @@ type memberStatus struct {
 	RingVersion string `json:"ringVersion"`
 	// Hints are how many writes it keeps, by the member that missed them.
 	Hints map[string]int `json:"hints,omitempty"`
+	// Losses is how many stretches of time it has still to be given back.
+	Losses int `json:"losses,omitempty"`
 }
 
 // selfStatus is the status of this member.
 func (s *server) selfStatus() memberStatus {
-	status := memberStatus{RingVersion: s.members.View().VersionHex(), Hints: map[string]int{}}
+	status := memberStatus{RingVersion: s.members.View().VersionHex(), Hints: map[string]int{}, Losses: len(s.store.Losses())}
 	if err := s.ready(); err != nil {
 		status.NotReady = err.Error()
 	}
@@ -132,6 +134,9 @@ func statusReasons(statuses map[string]memberStatus, leaving string) (reasons []
 		versions[status.RingVersion] = true
 		if status.NotReady != "" && name != leaving {
 			reasons = append(reasons, fmt.Sprintf("member %s is not ready: %s", name, status.NotReady))
+		}
+		if status.Losses > 0 {
+			reasons = append(reasons, fmt.Sprintf("member %s is being refilled", name))
 		}
 		for _, owner := range slices.Sorted(maps.Keys(status.Hints)) {
 			if owner == leaving {

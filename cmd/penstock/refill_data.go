@@ -161,7 +161,7 @@ func (d *dataWatch) save(now time.Time) error {
 // lacking tells whether among the losses is one of samples that were acknowledged on this member's word.
 func lacking(losses []tsdbstore.Loss) bool {
 	for _, l := range losses {
-		if !strings.HasPrefix(l.Reason, reasonAway) {
+		if !strings.HasPrefix(l.Reason, reasonAway) && !strings.HasPrefix(l.Reason, reasonHintsLost) {
 			return true
 		}
 	}

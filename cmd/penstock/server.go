@@ -41,6 +41,12 @@ import (
 // and a load balancer that checks once a second has seen /-/ready fail.
 const leaveGrace = time.Second
 
+// publicWait is how long requests wait for a node to join its cluster and to list its
+// bucket, which takes milliseconds where there are members and a bucket that answer.
+// Else the node says itself what it lacks, and a health check must not wait longer than
+// this for its answer.
+const publicWait = time.Second
+
 // readyPoll is how often a member that is starting looks whether its store is.
 const readyPoll = 100 * time.Millisecond
 
@@ -208,23 +214,22 @@ func (s *server) openStorage() error {
 	return err
 }
 
-// start serves the listeners, joins the cluster and starts the background
-// loops. It returns as soon as the node can answer; replay goes on behind it
-// and /-/ready tells when it is done. An error means that the node must not
-// run: a port that cannot be served or a cluster that refuses it.
+// start joins the cluster, serves the listeners and starts the background loops.
+// It returns as soon as the node can answer; replay goes on behind it and /-/ready
+// tells when it is done. An error means that the node must not run: a port that
+// cannot be served or a cluster that refuses it.
 func (s *server) start(ctx context.Context) error {
 	s.serve(s.internal)
-	s.serve(s.public)
+	if s.blocks != nil {
+		s.background("block index", s.blocks.Run)
+	}
+	if err := s.openPublic(ctx); err != nil {
+		return err
+	}
 	if s.cluster != nil {
-		if err := s.cluster.Join(ctx); err != nil {
-			return err
-		}
 		s.background("ring", s.cluster.Run)
 		s.background("redundancy", s.watchRedundancy)
 		s.background("lost hints", s.tellLosses)
-	}
-	if s.blocks != nil {
-		s.background("block index", s.blocks.Run)
 	}
 	s.background("memory guard", s.memory.Run)
 	s.background("metadata", s.metadata.Run)
@@ -234,6 +239,43 @@ func (s *server) start(ctx context.Context) error {
 	s.background("hint replay", s.distributor.Run)
 	s.onStop("announce leaving", s.announceLeaving)
 	s.logger.Info("listening", "public", s.public.addr(), "internal", s.internal.addr())
+	return nil
+}
+
+// openPublic joins the cluster and serves the public listener. A restarted member
+// whom nobody has missed yet is sent requests as soon as its port is open, and one that
+// knows neither the others nor the bucket refuses them all. So they wait for that, for
+// publicWait at most: the port is bound, and the kernel keeps the connections meanwhile.
+func (s *server) openPublic(ctx context.Context) error {
+	joined := make(chan error, 1)
+	go func() {
+		if s.cluster == nil {
+			joined <- nil
+			return
+		}
+		joined <- s.cluster.Join(ctx)
+	}()
+	wait, cancel := context.WithTimeout(ctx, publicWait)
+	defer cancel()
+	pending := true
+	select {
+	case err := <-joined:
+		if err != nil {
+			return err
+		}
+		pending = false
+	case <-wait.Done():
+	}
+	if s.blocks != nil {
+		select {
+		case <-s.blocks.Tried():
+		case <-wait.Done():
+		}
+	}
+	s.serve(s.public)
+	if pending {
+		return <-joined
+	}
 	return nil
 }
 

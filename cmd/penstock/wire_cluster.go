@@ -56,9 +56,6 @@ func (s *server) openRing() error {
 		s.members = ring.NewStatic(self, cfg.replicationFactor)
 		return nil
 	}
-	if err := s.noteAbsence(); err != nil {
-		return err
-	}
 	// No private address is not an error yet: a flag may give one.
 	private, _ := sockaddr.GetPrivateIP()
 	addr, err := internalAddr(cfg.advertiseAddress, s.internal.addr(), private)

@@ -21,9 +21,10 @@ const (
 
 	// tellInterval is how soon a member hears of a hole that hints left in it.
 	tellInterval = time.Second
-	// awayMargin is how far the file of last-known members may be behind: it is
-	// written once a minute.
-	awayMargin = 2 * time.Minute
+
+	// reasonHintsLost marks, like reasonAway, losses of writes that were acknowledged
+	// without this member.
+	reasonHintsLost = "hints were lost"
 )
 
 // lossJSON tells a member which of its samples may be missing.
@@ -42,7 +43,8 @@ func (s *server) lossOf(from, to time.Time, reason string) lossJSON {
 }
 
 // tellLosses tells members of the writes that they miss because hints for them were
-// lost here, until ctx ends. They count as lacking data until they are refilled.
+// lost here, until ctx ends. They are refilled. Queries may count on them meanwhile:
+// what they miss was acknowledged without them, on as many others as was promised.
 func (s *server) tellLosses(ctx context.Context) error {
 	tick := time.NewTicker(tellInterval)
 	defer tick.Stop()
@@ -72,7 +74,7 @@ func (s *server) tellLoss(ctx context.Context, debt hint.Debt) error {
 	case !m.Alive || m.State != ring.Active:
 		return nil
 	}
-	loss := s.lossOf(debt.From, debt.To, fmt.Sprintf("hints of %s were lost: %s", s.identity.Name, debt.Reason))
+	loss := s.lossOf(debt.From, debt.To, fmt.Sprintf("%s by %s: %s", reasonHintsLost, s.identity.Name, debt.Reason))
 	if m.Name == s.identity.Name {
 		if err := s.addLoss(loss); err != nil {
 			return err
@@ -109,19 +111,4 @@ func (s *server) takeLoss(w http.ResponseWriter, r *http.Request) {
 func (s *server) addLoss(loss lossJSON) error {
 	_, err := s.store.AddLoss(tsdbstore.Loss{MinTime: loss.MinTime, MaxTime: loss.MaxTime, Reason: loss.Reason})
 	return err
-}
-
-// noteAbsence finds out whether this member was away for longer than the others keep
-// hints. It runs before the member joins, so that nobody takes it for whole.
-func (s *server) noteAbsence() error {
-	lastUp, err := ring.LastUp(s.clusterDir())
-	if err != nil || lastUp.IsZero() {
-		return err // Zero: it is new, or was never in a cluster.
-	}
-	now := time.Now()
-	if now.Sub(lastUp) < hintAge(time.Duration(s.cfg.storage.outOfOrderWindow))-awayMargin {
-		return nil
-	}
-	s.logger.Warn("this member was away for longer than hints are kept; it is refilled", "last_up", lastUp)
-	return s.addLoss(s.lossOf(lastUp, now, "away for longer than hints are kept"))
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,12 +166,13 @@ func (a API) Ring() (Ring, error) {
 	return ring, err
 }
 
-// Whole is nil when the ring has so many members, all alive and ACTIVE.
+// Whole is nil when the ring has so many members, all alive and ACTIVE. Those that left for good do not count.
 func (r Ring) Whole(members int) error {
-	if len(r.Members) != members {
-		return fmt.Errorf("%d members instead of %d: %v", len(r.Members), members, r.Members)
+	in := slices.DeleteFunc(slices.Clone(r.Members), func(m RingMember) bool { return m.State == "LEFT" })
+	if len(in) != members {
+		return fmt.Errorf("%d members instead of %d: %v", len(in), members, r.Members)
 	}
-	for _, m := range r.Members {
+	for _, m := range in {
 		if !m.Alive || m.State != "ACTIVE" {
 			return fmt.Errorf("member %s is %s, alive: %v", m.Name, m.State, m.Alive)
 		}

@@ -10,6 +10,9 @@
 // ends with the test that started it, at the latest when the test process dies. Nothing here decides a verdict by
 // sleeping: what takes time is polled until it holds, with a deadline that is generous for a busy machine.
 //
+// A test that harms what is between nodes, or their disks, first calls Isolate and then gives each node a Host of a
+// Network and a Disk.
+//
 // The load balancer and the Prometheus servers run the files in deploy, with addresses and intervals replaced, so that
 // what is deployed is what is tested.
 package harness

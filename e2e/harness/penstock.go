@@ -11,24 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // ReplicaLabel tells the two Prometheus servers of a pair apart in all tests.
 const ReplicaLabel = "replica"
-
-// ClusterConfig says what the nodes of a cluster have in common.
-type ClusterConfig struct {
-	Nodes         int
-	BlockDuration time.Duration // 0: the default of the program
-	ObjstoreFile  string        // empty: no bucket
-	Flags         []string      // for every node, after the others
-}
-
-// Cluster is a set of nodes that were given the same list of peers and the same key.
-type Cluster struct {
-	Nodes []*Node
-}
 
 // Node is one member. It keeps its name, ports and data directory over restarts.
 type Node struct {
@@ -42,45 +28,7 @@ type Node struct {
 	args     []string
 	internal string // host:port
 	keyFile  string
-}
-
-// NewCluster prepares a cluster and starts nothing.
-func (e *Env) NewCluster(t testing.TB, cfg ClusterConfig) *Cluster {
-	t.Helper()
-	dir := Dir(t)
-	keyFile := WriteKey(t, dir, "cluster.key")
-	type address struct{ web, gossip, internal string }
-	addrs := make([]address, cfg.Nodes)
-	var common []string
-	for i := range addrs {
-		addrs[i] = address{Loopback(e.FreePort(t)), Loopback(e.FreePort(t)), Loopback(e.FreePort(t))}
-		common = append(common, "--cluster.peer="+addrs[i].gossip)
-	}
-	common = append(common, "--cluster.key-file="+keyFile, "--query.replica-label="+ReplicaLabel)
-	if cfg.BlockDuration > 0 {
-		common = append(common, "--storage.block-duration="+cfg.BlockDuration.String())
-	}
-	if cfg.ObjstoreFile != "" {
-		common = append(common, "--objstore.config-file="+cfg.ObjstoreFile)
-	}
-	c := &Cluster{}
-	for i, a := range addrs {
-		name := fmt.Sprintf("penstock-%d", i+1)
-		n := &Node{
-			API: API{Name: name, URL: "http://" + a.web}, Name: name, DataDir: filepath.Join(dir, name),
-			t: t, bin: e.bin.penstock, dir: dir, internal: a.internal, keyFile: keyFile,
-		}
-		n.args = append([]string{
-			"--cluster.name=" + name,
-			"--storage.path=" + n.DataDir,
-			"--web.listen-address=" + a.web,
-			"--internal.listen-address=" + a.internal,
-			"--cluster.listen-address=" + a.gossip,
-			"--cluster.advertise-address=" + a.gossip,
-		}, append(common, cfg.Flags...)...)
-		c.Nodes = append(c.Nodes, n)
-	}
-	return c
+	host     *Host // nil: loopback
 }
 
 // StartLoneNode starts a node that is told where to listen and where to keep its data, and nothing but the given flags,
@@ -118,56 +66,14 @@ func WriteFile(t testing.TB, dir, name, content string) string {
 	return path
 }
 
-// Addresses are the public addresses of all nodes.
-func (c *Cluster) Addresses() []string {
-	out := make([]string, 0, len(c.Nodes))
-	for _, n := range c.Nodes {
-		out = append(out, n.Addr())
-	}
-	return out
-}
-
-// Start starts all nodes and waits until every one is ready and sees all of them.
-func (c *Cluster) Start() {
-	for _, n := range c.Nodes {
-		n.Start()
-	}
-	for _, n := range c.Nodes {
-		n.WaitReady()
-	}
-	c.WaitWhole(Patience)
-}
-
-// WaitWhole waits until all nodes see the same ring with every node alive and ACTIVE in it, and returns how long that
-// took.
-func (c *Cluster) WaitWhole(within time.Duration) time.Duration {
-	t := c.Nodes[0].t
-	t.Helper()
-	return Eventually(t, within, "all nodes see the same whole ring", func() error {
-		var version string
-		for _, n := range c.Nodes {
-			ring, err := n.Ring()
-			if err != nil {
-				return err
-			}
-			if err := ring.Whole(len(c.Nodes)); err != nil {
-				return fmt.Errorf("%s: %w", n.Name, err)
-			}
-			if version == "" {
-				version = ring.Version
-			}
-			if ring.Version != version {
-				return fmt.Errorf("%s has ring version %s, %s has %s", n.Name, ring.Version, c.Nodes[0].Name, version)
-			}
-		}
-		return nil
-	})
-}
-
 // Start starts the process; the node is not ready yet.
 func (n *Node) Start() {
 	n.t.Helper()
-	n.Process = Start(n.t, Command{Name: n.Name, Path: n.bin, Args: n.args, Dir: n.dir})
+	c := Command{Name: n.Name, Path: n.bin, Args: n.args, Dir: n.dir}
+	if n.host != nil {
+		c = n.host.inside(c)
+	}
+	n.Process = Start(n.t, c)
 }
 
 // WaitReady waits until the node takes requests.
@@ -208,3 +114,15 @@ func (e *Env) RunPenstock(t testing.TB, args ...string) (int, string) {
 
 // Flags are the arguments of the node, for a start with others after them.
 func (n *Node) Flags() []string { return append([]string(nil), n.args...) }
+
+// StartLoadgen starts the load generator, which runs until it has sent everything or the test ends.
+func (e *Env) StartLoadgen(t testing.TB, args ...string) *Process {
+	t.Helper()
+	return Start(t, Command{Name: "loadgen", Path: e.bin.penstock, Args: append([]string{"loadgen"}, args...), Dir: Dir(t)})
+}
+
+// Drain runs penstock drain against the node and returns its exit code and what it printed.
+func (n *Node) Drain(e *Env) (int, string) {
+	n.t.Helper()
+	return e.RunPenstock(n.t, "drain", "--url=http://"+n.internal)
+}

@@ -108,14 +108,26 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
+// Suspend stops the process where it is, without its knowledge: its sockets stay open and the kernel goes on
+// acknowledging for them.
+func (p *Process) Suspend() { p.t.Helper(); p.signal(syscall.SIGSTOP) }
+
+// Resume has it go on.
+func (p *Process) Resume() { p.t.Helper(); p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatalf("signal %s: %v", p.Name, err)
+	}
+}
+
 // Terminate asks the process to end with SIGTERM, waits for it and returns its exit code. One that does not end is
 // killed and fails the test.
 func (p *Process) Terminate() int {
 	p.t.Helper()
 	p.wanted.Store(true)
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		p.t.Fatalf("signal %s: %v", p.Name, err)
-	}
+	p.signal(syscall.SIGTERM)
 	return p.Wait(stopWithin)
 }
 

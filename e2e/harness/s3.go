@@ -23,8 +23,14 @@ type S3 struct {
 	addr    string
 }
 
-// StartS3 starts versitygw with one empty bucket.
+// StartS3 starts versitygw with one empty bucket on loopback.
 func (e *Env) StartS3(t testing.TB) *S3 {
+	t.Helper()
+	return e.StartS3At(t, Loopback(e.FreePort(t)))
+}
+
+// StartS3At is StartS3 on an address.
+func (e *Env) StartS3At(t testing.TB, addr string) *S3 {
 	t.Helper()
 	dir := Dir(t)
 	root, sidecar := filepath.Join(dir, "objects"), filepath.Join(dir, "attributes")
@@ -33,7 +39,6 @@ func (e *Env) StartS3(t testing.TB) *S3 {
 			t.Fatalf("make the directories of the S3 server: %v", err)
 		}
 	}
-	addr := Loopback(e.FreePort(t))
 	s := &S3{addr: addr, Process: Start(t, Command{
 		Name: "versitygw", Path: e.bin.versitygw, Dir: dir,
 		// Attributes of objects go to files: not every file system of a test machine has extended attributes.

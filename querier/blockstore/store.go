@@ -77,6 +77,7 @@ type Store struct {
 	syncMu  sync.Mutex // One listing at a time.
 	view    atomic.Pointer[view]
 	lastErr atomic.Pointer[error] // Of the last listing; nil when it succeeded.
+	tried   chan struct{}         // Closed after the first listing of Run.
 }
 
 // New opens the local copies that a former process left in Dir. Nothing can be queried before the first Sync.
@@ -110,18 +111,20 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, er
 	if err != nil {
 		return nil, fmt.Errorf("open block store: %w", err)
 	}
-	return &Store{cfg: cfg, logger: logger, metrics: m, cache: c}, nil
+	return &Store{cfg: cfg, logger: logger, metrics: m, cache: c, tried: make(chan struct{})}, nil
 }
 
 // Run lists the bucket at once and then every SyncInterval, until ctx is done. A listing that fails is logged and counted,
-// and the blocks of the one before stay; it returns nil.
+// and the blocks of the one before stay; it returns nil. It may run once.
 func (s *Store) Run(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.SyncInterval)
 	defer ticker.Stop()
+	first := sync.OnceFunc(func() { close(s.tried) })
 	for {
 		if err := s.Sync(ctx); err != nil && ctx.Err() == nil {
 			s.logger.Warn("cannot list the bucket; queries go on with the blocks known", "bucket", s.cfg.Blocks.Name(), "err", err)
 		}
+		first()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -162,6 +165,9 @@ func (s *Store) Len() int {
 	}
 	return 0
 }
+
+// Tried is closed once Run has listed the bucket for the first time, or failed to.
+func (s *Store) Tried() <-chan struct{} { return s.tried }
 
 // Synced says whether the bucket was listed at least once.
 func (s *Store) Synced() bool { return s.view.Load() != nil }
