@@ -128,6 +128,7 @@ func FuzzCachedV2(f *testing.F) {
 // TestCachedDamagedBodies flips every byte of legal bodies: a fixed part of what the
 // fuzz targets do, for every run of the tests.
 func TestCachedDamagedBodies(t *testing.T) {
+	t.Parallel()
 	for proto, bodies := range map[protocol][][]byte{protoV1: seedsV1(t), protoV2: seedsV2(t)} {
 		for _, body := range bodies {
 			if len(body) > 2000 {

@@ -24,11 +24,13 @@ func hashedSeries(c *SeriesCache, names ...string) []Series {
 }
 
 func TestCacheEntrySize(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, uintptr(32), unsafe.Sizeof(cacheEntry{}))
 }
 
 // TestCacheFollowsAMap puts, asks and sweeps at random, and compares with a map.
 func TestCacheFollowsAMap(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
@@ -80,6 +82,7 @@ func TestCacheFollowsAMap(t *testing.T) {
 
 // TestCacheStrictness: what was valid between members need not be valid for a sender.
 func TestCacheStrictness(t *testing.T) {
+	t.Parallel()
 	c := NewSeriesCache(CacheConfig{}, nil)
 	tenant := c.tenant("a")
 	var order shardOrder
@@ -97,6 +100,7 @@ func TestCacheStrictness(t *testing.T) {
 }
 
 func TestCacheTenantsAreApart(t *testing.T) {
+	t.Parallel()
 	c := NewSeriesCache(CacheConfig{}, nil)
 	c.tenant("a").put(&Series{hash: c.hash([]byte("x")), slot: 9}, true)
 	s := hashedSeries(c, "x")
@@ -106,6 +110,7 @@ func TestCacheTenantsAreApart(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
 	c := NewSeriesCache(CacheConfig{MaxEntries: 100}, nil)
 	for i := range 1000 {
 		c.tenant("a").put(&Series{hash: c.hash(fmt.Append(nil, i)), slot: 1}, true)
@@ -120,6 +125,7 @@ func TestCacheIsBounded(t *testing.T) {
 
 // TestCacheBytesPerSeries holds the bound on memory: 48 bytes a series.
 func TestCacheBytesPerSeries(t *testing.T) {
+	t.Parallel()
 	c := NewSeriesCache(CacheConfig{}, nil)
 	tenant := c.tenant("a")
 	for i := range 200_000 {
@@ -136,6 +142,7 @@ func TestCacheBytesPerSeries(t *testing.T) {
 }
 
 func TestCacheConcurrently(t *testing.T) {
+	t.Parallel()
 	c := NewSeriesCache(CacheConfig{}, nil)
 	tenant := c.tenant("a")
 	var g sync.WaitGroup

@@ -220,8 +220,10 @@ func churnRand(t *testing.T) *rand.Rand {
 
 // TestChurn does one thing after the other.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	for _, rf := range []int{1, 2, 3} {
 		t.Run(fmt.Sprintf("rf=%d", rf), func(t *testing.T) {
+			t.Parallel()
 			rnd := churnRand(t)
 			ch := newChurn(t, 3, rf)
 			for step := range 300 {
@@ -245,6 +247,7 @@ func TestChurn(t *testing.T) {
 
 // TestChurnConcurrently does all of it at the same time; the race detector sees more.
 func TestChurnConcurrently(t *testing.T) {
+	t.Parallel()
 	rnd := churnRand(t)
 	ch := newChurn(t, 3, 3)
 	var writers, disturbers sync.WaitGroup

@@ -17,7 +17,7 @@ import (
 )
 
 // entry is a TimeSeries of the series m{a="1", b="2"}, its labels in the order in which
-// they are given here.
+// they are given here. Each case puts a name of its own in the place of the 2.
 type entry struct {
 	labels     []string
 	samples    []prompb.Sample
@@ -52,6 +52,7 @@ func storedHistogram(ts int64, h *histogram.Histogram) storedSample {
 // stored and the other refused, wherever in the request they are. The same value again
 // is written.
 func TestSpecConflicts(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	at := func(ts int64, v float64) prompb.Sample { return prompb.Sample{Timestamp: ts, Value: v} }
 	h, other := intHistogram(), intHistogram()
@@ -66,6 +67,7 @@ func TestSpecConflicts(t *testing.T) {
 	hist := prompb.FromIntHistogram
 	floating := func(h *histogram.FloatHistogram) prompb.Histogram { return prompb.FromFloatHistogram(now, h) }
 
+	cluster := newStoreCluster(t, 3, 3)
 	for name, c := range map[string]struct {
 		entries []entry
 		refused Counts // for the conflict
@@ -104,8 +106,13 @@ func TestSpecConflicts(t *testing.T) {
 				var series []prompb.TimeSeries
 				for _, e := range c.entries {
 					series = append(series, e.series())
+					for i, l := range series[len(series)-1].Labels {
+						if l.Name == "b" {
+							series[len(series)-1].Labels[i].Value = name + contentType
+						}
+					}
 				}
-				conflictCase{series, c.refused, c.stored}.run(t, contentType)
+				conflictCase{series, c.refused, c.stored, name + contentType}.run(t, cluster, contentType)
 			})
 		}
 	}
@@ -123,12 +130,12 @@ type conflictCase struct {
 	series  []prompb.TimeSeries
 	refused Counts
 	stored  []storedSample
+	name    string
 }
 
 // run sends it three times, through each member: that it was stored before changes no
 // answer, nor does what the series cache knows.
-func (c conflictCase) run(t *testing.T, contentType string) {
-	cluster := newStoreCluster(t, 3, 3)
+func (c conflictCase) run(t *testing.T, cluster *storeCluster, contentType string) {
 	body := encodeV1(t, &prompb.WriteRequest{Timeseries: c.series})
 	if contentType == typeV2 {
 		body = encodeV2(t, toV2(c.series))
@@ -154,13 +161,14 @@ func (c conflictCase) run(t *testing.T, contentType string) {
 		}
 	}
 	for _, m := range cluster.members {
-		require.Equal(t, c.stored, m.store.dump(t)[`{__name__="m", a="1", b="2"}`])
+		require.Equal(t, c.stored, m.store.dump(t)[fmt.Sprintf(`{__name__="m", a="1", b=%q}`, c.name)])
 	}
 }
 
 // TestConflictsFollowAMap makes requests at random, of few series and times, and
 // compares what is kept with what a map of all that came keeps.
 func TestConflictsFollowAMap(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
@@ -225,6 +233,7 @@ func TestConflictsFollowAMap(t *testing.T) {
 // TestRepeatsOfTheSameBits gives many series the same bits of their keys, as a sender
 // can: they are told apart all the same, and not two by two.
 func TestRepeatsOfTheSameBits(t *testing.T) {
+	t.Parallel()
 	const n = 3000
 	pool := batchPool{limits: Limits{}.withDefaults(), strict: true}
 	var series []prompb.TimeSeries

@@ -16,6 +16,7 @@ import (
 
 // TestReplication stores every series on RF members, for every RF and more members.
 func TestReplication(t *testing.T) {
+	t.Parallel()
 	for rf := 1; rf <= 5; rf++ {
 		for members := rf; members <= rf+2; members++ {
 			c := newCluster(t, members, rf)
@@ -35,6 +36,7 @@ func TestReplication(t *testing.T) {
 // TestOneMemberDown acks with a quorum and has the missing copies hinted before the
 // ack, whether gossip knows of the death or not.
 func TestOneMemberDown(t *testing.T) {
+	t.Parallel()
 	for _, known := range []bool{true, false} {
 		for rf := 1; rf <= 5; rf++ {
 			c := newCluster(t, 5, rf)
@@ -71,6 +73,7 @@ func TestOneMemberDown(t *testing.T) {
 
 // TestBelowQuorum says how many members there are, asks nobody, and hints nothing.
 func TestBelowQuorum(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.kill(1, 2)
 	w := c.send("x")
@@ -86,6 +89,7 @@ func TestBelowQuorum(t *testing.T) {
 
 // TestMinority refuses writes on a member that has been cut off for long.
 func TestMinority(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, 1, func(cfg *DistributorConfig) { cfg.MinorityAfter = time.Minute })
 	require.Equal(t, http.StatusNoContent, c.send("x").Code)
 	view := *c.currentView()
@@ -100,6 +104,7 @@ func TestMinority(t *testing.T) {
 // not: the request is a 503, the sender delivers all of it again, and so nothing is
 // hinted however often it does.
 func TestNoHintsWithoutAck(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 5, 3)
 	c.kill(1, 2)
 	for range 5 {
@@ -113,6 +118,7 @@ func TestNoHintsWithoutAck(t *testing.T) {
 // TestSlowOwner acks without it, having hinted it first; its late answer changes
 // nothing.
 func TestSlowOwner(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3, func(cfg *DistributorConfig) { cfg.StragglerWait = time.Millisecond })
 	release := c.block(1)
 	require.Equal(t, http.StatusNoContent, c.send("x").Code)
@@ -125,6 +131,7 @@ func TestSlowOwner(t *testing.T) {
 
 // TestSlowSelf treats this member's own storage as any other owner.
 func TestSlowSelf(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3, func(cfg *DistributorConfig) { cfg.StragglerWait = time.Millisecond })
 	release := c.block(0)
 	require.Equal(t, http.StatusNoContent, c.send("x").Code)
@@ -135,6 +142,7 @@ func TestSlowSelf(t *testing.T) {
 
 // TestMetadataReachesEveryMember by a request that has nothing else.
 func TestMetadataReachesEveryMember(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 2)
 	body := encodeV1(t, &prompb.WriteRequest{Metadata: []prompb.MetricMetadata{
 		{Type: prompb.MetricMetadata_GAUGE, MetricFamilyName: "up", Help: "is it up?", Unit: "bool"},
@@ -149,6 +157,7 @@ func TestMetadataReachesEveryMember(t *testing.T) {
 // TestBodyIsForwardedAsItCame when a peer owns all of a 1.0 request and nothing of it
 // was refused.
 func TestBodyIsForwardedAsItCame(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	var seen atomic.Pointer[[]byte]
 	c.servers[1].Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -165,6 +174,7 @@ func TestBodyIsForwardedAsItCame(t *testing.T) {
 // TestPeersGetOnlyWhatIsValid has a bad series and a bad sample in a request whose
 // body could be forwarded as it came, if it were not for them.
 func TestPeersGetOnlyWhatIsValid(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	for _, o := range c.owners {
 		o.verdict = func(series string) Verdict {
@@ -191,6 +201,7 @@ func TestPeersGetOnlyWhatIsValid(t *testing.T) {
 // TestStartTimestampsTravel from a 2.0 sender to every owner, though 1.0 between
 // members has no field for them.
 func TestStartTimestampsTravel(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	ts := nowMillis()
 	req := toV2([]prompb.TimeSeries{
@@ -209,6 +220,7 @@ func TestStartTimestampsTravel(t *testing.T) {
 
 // TestOverloadedPeer does not queue behind a peer that has too much under way.
 func TestOverloadedPeer(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3, func(cfg *DistributorConfig) {
 		cfg.MaxInflightBytes, cfg.StragglerWait = 1, time.Millisecond
 	})

@@ -53,6 +53,7 @@ func sendExemplars(t *testing.T, h http.Handler, requests [][]prompb.TimeSeries,
 // TestExemplarsDeliveredAgain counts as written what is stored: a TSDB refuses most of
 // the exemplars that it has.
 func TestExemplarsDeliveredAgain(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	const hour = 3600_000
 	f := func(what string, traces []string, exemplars ...prompb.Exemplar) {
@@ -93,6 +94,7 @@ func TestExemplarsDeliveredAgain(t *testing.T) {
 // TestExemplarsPartlyStored has new ones among old ones: what is too late is not
 // written, and only that.
 func TestExemplarsPartlyStored(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	sample := seriesV1(now, 1, "__name__", "x")
 	for how, requests := range exemplarRequests {
@@ -110,6 +112,7 @@ func TestExemplarsPartlyStored(t *testing.T) {
 
 // TestExemplarsOfAStaleSeries are not lost with the marker that they come with.
 func TestExemplarsOfAStaleSeries(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	store := openStore(t)
 	stale := seriesV1(now, staleNaN(), "__name__", "x")

@@ -20,6 +20,7 @@ import (
 
 // TestHandlerBounds are requests that are small on the wire and large in memory.
 func TestHandlerBounds(t *testing.T) {
+	t.Parallel()
 	h := oneNode(t, openStore(t))
 	repeat := func(n int, unit ...byte) []byte { return snappy.Encode(nil, bytes.Repeat(unit, n)) }
 	f := func(contentType string, body []byte, text string) {
@@ -44,6 +45,7 @@ func TestHandlerBounds(t *testing.T) {
 }
 
 func TestHandlerInflightBytes(t *testing.T) {
+	t.Parallel()
 	block := make(chan struct{})
 	entered := make(chan struct{})
 	h := NewHandler(HandlerConfig{
@@ -75,6 +77,7 @@ func (f writerFunc) Write(_ context.Context, b *Batch) Outcome { return f(b) }
 
 // TestHandlerClock uses the clock that is given.
 func TestHandlerClock(t *testing.T) {
+	t.Parallel()
 	store := openStore(t)
 	past := time.Now().Add(-time.Hour)
 	h := oneNode(t, store, func(c *HandlerConfig) { c.Now = func() time.Time { return past } })

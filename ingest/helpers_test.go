@@ -51,6 +51,7 @@ func openStore(t testing.TB, change ...func(*tsdb.Options)) *testStore {
 	opts.EnableExemplarStorage = true
 	opts.MaxExemplars = 1000
 	opts.IsolationDisabled = true
+	opts.StripeSize = 64 // By default most of the time to open one goes into its locks.
 	for _, f := range change {
 		f(opts)
 	}

@@ -22,6 +22,7 @@ import (
 // TestJoinedWrites sends many small requests while a peer is busy: they reach it
 // together, and each gets the answer that it would have got alone.
 func TestJoinedWrites(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 2)
 	c.owners[1].verdict = func(name string) Verdict {
 		if strings.HasPrefix(name, "bad") {
@@ -74,6 +75,7 @@ func TestJoinedWrites(t *testing.T) {
 // TestOneRequestForSeveralWrites: what waits for a request to end goes as one, and each
 // write is told of its own series.
 func TestOneRequestForSeveralWrites(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 2)
 	c.owners[1].verdict = func(name string) Verdict {
 		if name == "s1" {
@@ -110,6 +112,7 @@ func TestOneRequestForSeveralWrites(t *testing.T) {
 
 // TestJoinedWritesFailTogether: without an answer none of them has a copy there.
 func TestJoinedWritesFailTogether(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.servers[1].Close()
 	var g sync.WaitGroup
@@ -149,6 +152,7 @@ func started(j *joinedWrite) bool {
 }
 
 func TestJoinQueue(t *testing.T) {
+	t.Parallel()
 	small, other := smallBatch(t, "a", 2), smallBatch(t, "b", 2)
 	large := smallBatch(t, "a", 5000)
 	require.Greater(t, large.bytesOf(large.valid), joinPartBytesMax)
@@ -201,6 +205,7 @@ func TestJoinQueue(t *testing.T) {
 
 // TestJoinedRequest is one request with the series of all parts, of either version.
 func TestJoinedRequest(t *testing.T) {
+	t.Parallel()
 	series := func(names ...string) (out []prompb.TimeSeries) {
 		for _, n := range names {
 			out = append(out, seriesV1(1, 1, "__name__", n))
@@ -224,6 +229,7 @@ func TestJoinedRequest(t *testing.T) {
 // TestJoinedReplyIsShared gives random faults to random parts and finds each with the
 // part that it is of.
 func TestJoinedReplyIsShared(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))

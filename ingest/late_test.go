@@ -14,6 +14,7 @@ import (
 // TestLateAnswerSparesTheHint: an owner that took the write too late for the answer is
 // not sent its hint. Whether the answer or the hint comes first does not matter.
 func TestLateAnswerSparesTheHint(t *testing.T) {
+	t.Parallel()
 	for _, owner := range []int{0, 1} { // This member itself, and a peer.
 		t.Run(memberName(owner), func(t *testing.T) {
 			c := newCluster(t, 3, 3, func(cfg *DistributorConfig) { cfg.StragglerWait = time.Millisecond })
@@ -34,6 +35,7 @@ func TestLateAnswerSparesTheHint(t *testing.T) {
 
 // TestLateRefusalKeepsTheHint: only who has taken everything needs no hint.
 func TestLateRefusalKeepsTheHint(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3, func(cfg *DistributorConfig) { cfg.StragglerWait = time.Millisecond })
 	release := c.block(1)
 	c.owners[1].verdict = func(name string) Verdict {
@@ -54,6 +56,7 @@ func TestLateRefusalKeepsTheHint(t *testing.T) {
 }
 
 func TestLateAnswers(t *testing.T) {
+	t.Parallel()
 	clean, partial := Reply{All: Accepted}, Reply{All: Accepted, Faults: []Fault{{Verdict: Rejected}}}
 	k := hintKeyOf("a", []byte("payload"))
 	f := func(want bool, steps ...func(*lateAnswers)) {
@@ -77,6 +80,7 @@ func TestLateAnswers(t *testing.T) {
 }
 
 func TestDeliveredHintsAreBounded(t *testing.T) {
+	t.Parallel()
 	var d deliveredHints
 	for i := range deliveredMax + 10 {
 		d.add(hintKeyOf("a", fmt.Append(nil, i)))

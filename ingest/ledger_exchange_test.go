@@ -74,6 +74,7 @@ func (c *ledgerCluster) status(t *testing.T, member int, query string) (LedgerSt
 // members, while these tell each other at any time: once all are told, each request
 // counts once.
 func TestLedgerDuplicatesAcrossMembers(t *testing.T) {
+	t.Parallel()
 	const rounds, requests, deliveries = 60, 4, 14
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -101,6 +102,7 @@ func TestLedgerDuplicatesAcrossMembers(t *testing.T) {
 }
 
 func TestLedgerTellsAgainWhoDidNotListen(t *testing.T) {
+	t.Parallel()
 	c := newLedgerCluster(t, 2)
 	c.deliver(t, 0, 1)
 	c.deliver(t, 1, 1)
@@ -118,6 +120,7 @@ func TestLedgerTellsAgainWhoDidNotListen(t *testing.T) {
 }
 
 func TestLedgerSumsOverMembers(t *testing.T) {
+	t.Parallel()
 	c := newLedgerCluster(t, 3)
 	for i := range 6 {
 		c.deliver(t, i%3, i)
@@ -152,6 +155,7 @@ func TestLedgerSumsOverMembers(t *testing.T) {
 }
 
 func TestLedgerRefusesWhatIsNoListOfRequests(t *testing.T) {
+	t.Parallel()
 	h := newTestLedger(t).InternalAckedHandler()
 	for _, size := range []int{1, ackedRecordBytes + 1, (ackedRequestsMax + 1) * ackedRecordBytes} {
 		w := httptest.NewRecorder()
@@ -161,6 +165,7 @@ func TestLedgerRefusesWhatIsNoListOfRequests(t *testing.T) {
 }
 
 func TestAckedRequestsForget(t *testing.T) {
+	t.Parallel()
 	a, s, now := newAckedRequests(true), &sender{}, time.Unix(1000, 0)
 	f := func(i int) fingerprint { return fingerprint{hi: uint64(i), lo: 1} }
 	for i := range 3 * ackedRequestsMax {

@@ -52,6 +52,7 @@ func addHistogram(ms pmetric.MetricSlice, name string, at time.Time, attrs ...st
 // TestLedgerBooksOTLP: in samples, as if they had come by remote write, so that what is
 // distinct is what is stored.
 func TestLedgerBooksOTLP(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	const kinds = 13
 	pair := []string{"cluster", "prod", "replica", "a"}
@@ -209,6 +210,7 @@ func TestLedgerBooksOTLP(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ledger, cfg := newTestLedger(t), promconfig.DefaultOTLPConfig
 			if c.config != nil {
 				c.config(&cfg)
@@ -257,6 +259,7 @@ func TestLedgerBooksOTLP(t *testing.T) {
 
 // TestLedgerCountsHintsOfOTLP once for each owner that missed a sample.
 func TestLedgerCountsHintsOfOTLP(t *testing.T) {
+	t.Parallel()
 	c, ledger := newCluster(t, 3, 3), newTestLedger(t)
 	c.kill(2)
 	_, h := NewHandlers(HandlerConfig{Writer: c.dist, Tenant: tenantOf, Ledger: ledger}, promconfig.DefaultOTLPConfig, quietLogger(), nil)
@@ -268,6 +271,7 @@ func TestLedgerCountsHintsOfOTLP(t *testing.T) {
 
 // TestLedgerBooksOTLPThatCannotBeRead on the address that it came from.
 func TestLedgerBooksOTLPThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	ledger := newTestLedger(t)
 	node := newOTLPNode(t, promconfig.DefaultOTLPConfig, func(c *HandlerConfig) { c.Ledger = ledger })
 	md, ms := oneScope()

@@ -41,6 +41,7 @@ func sent(ts int64, v float64, name string, more ...string) prompb.TimeSeries {
 }
 
 func TestLedgerBooksWhatBecameOfEveryRequest(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	future := now + time.Hour.Milliseconds()
 	good := sent(now, 1, "good")
@@ -108,6 +109,7 @@ func TestLedgerBooksWhatBecameOfEveryRequest(t *testing.T) {
 	} {
 		for _, contentType := range []string{typeV1, typeV2} {
 			t.Run(name+" "+contentType, func(t *testing.T) {
+				t.Parallel()
 				store, ledger := openStore(t), newTestLedger(t)
 				h := oneNode(t, store, func(cfg *HandlerConfig) {
 					cfg.Ledger = ledger
@@ -151,6 +153,7 @@ func stored(dump map[string][]storedSample) (n int) {
 }
 
 func TestLedgerCountsHints(t *testing.T) {
+	t.Parallel()
 	c, ledger := newCluster(t, 3, 3), newTestLedger(t)
 	c.kill(2)
 	h := NewHandler(HandlerConfig{Writer: c.dist, Tenant: tenantOf, Ledger: ledger}, quietLogger(), nil)
@@ -160,6 +163,7 @@ func TestLedgerCountsHints(t *testing.T) {
 }
 
 func TestLedgerBooksRequestsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	ledger, meanwhile := newTestLedger(t), func() {}
 	busy := writerFunc(func(b *Batch) Outcome {
 		meanwhile()
@@ -192,6 +196,7 @@ func TestLedgerBooksRequestsThatCannotBeRead(t *testing.T) {
 }
 
 func TestLedgerTellsSendersApart(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", senderNameBytes-1) + "é"
 	for name, c := range map[string]struct {
 		labels    []string
@@ -242,6 +247,7 @@ func TestLedgerTellsSendersApart(t *testing.T) {
 }
 
 func TestLedgerIsBounded(t *testing.T) {
+	t.Parallel()
 	clock := time.Unix(1_000_000, 0)
 	l := newTestLedger(t, func(cfg *LedgerConfig) {
 		cfg.MaxSenders, cfg.IdleAfter, cfg.Now = 2, time.Hour, func() time.Time { return clock }
@@ -282,6 +288,7 @@ func TestLedgerIsBounded(t *testing.T) {
 }
 
 func TestLedgerMetrics(t *testing.T) {
+	t.Parallel()
 	clock := time.UnixMilli(10_500)
 	l := newTestLedger(t, func(cfg *LedgerConfig) { cfg.Now = func() time.Time { return clock } })
 	b := batchOf(t, sent(10_000, 1, "m"), sent(10_000, 1, "n"))

@@ -45,6 +45,7 @@ func requestOf(t testing.TB, series ...prompb.TimeSeries) []byte {
 // TestLimits meets each limit of a request with the limit just right and one too small:
 // exact status and text, the metric, and another tenant that is not concerned.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	two := requestOf(t, seriesV1(now, 1, "__name__", "one"), seriesV1(now, 1, "__name__", "two", "a", "long"))
 	decoded, err := decodedSize(two, 1<<20)
@@ -102,6 +103,7 @@ func TestLimits(t *testing.T) {
 // TestStricterLimitsHoldForKnownSeries reloads limits under requests for series that
 // the cache knows: none of a request that starts after the reload gets through.
 func TestStricterLimitsHoldForKnownSeries(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"1.0", "2.0"} {
 		t.Run(version, func(t *testing.T) {
 			limits, cache := &liveLimits{}, NewSeriesCache(CacheConfig{}, nil)
@@ -145,6 +147,7 @@ func TestStricterLimitsHoldForKnownSeries(t *testing.T) {
 
 // TestInflightBytesOfATenant holds one request of a tenant open.
 func TestInflightBytesOfATenant(t *testing.T) {
+	t.Parallel()
 	limits := &liveLimits{}
 	limits.set(testTenant, func(l *Limits) { l.InflightBytes = 100 })
 	block, entered := make(chan struct{}), make(chan struct{})
@@ -185,6 +188,7 @@ func requireRetryAfter(t testing.TB, h http.Header, from, to int) {
 
 // TestAdmitRefusesBeforeTheBody has a body that fails the test when it is read.
 func TestAdmitRefusesBeforeTheBody(t *testing.T) {
+	t.Parallel()
 	h := NewHandler(HandlerConfig{
 		Tenant: tenantOf, Admit: func() error { return fmt.Errorf("this node is short of memory") },
 		Writer: writerFunc(func(*Batch) Outcome { panic("written") }),
@@ -197,6 +201,7 @@ func TestAdmitRefusesBeforeTheBody(t *testing.T) {
 
 // TestTenantsAreBounded makes names up as a hostile sender does.
 func TestTenantsAreBounded(t *testing.T) {
+	t.Parallel()
 	loads, cache, now := &tenantLoads{}, NewSeriesCache(CacheConfig{}, nil), time.Unix(1000, 0)
 	for i := range admittedTenantsMax {
 		require.NotNil(t, loads.get(strconv.Itoa(i), now))

@@ -72,6 +72,7 @@ func (rejectedError) Rejected() bool { return true }
 
 // TestLocalWholeVerdicts are the causes that all series of a write share.
 func TestLocalWholeVerdicts(t *testing.T) {
+	t.Parallel()
 	disk := openStore(t)
 	b := batchOf(t, seriesV1(nowMillis(), 1, "__name__", "x"))
 	f := func(want Verdict, reason Reason, cfg LocalConfig) {
@@ -92,6 +93,7 @@ func TestLocalWholeVerdicts(t *testing.T) {
 // TestLocalStorageFailureOfOneSeries leaves the others of the batch alone: whatever is
 // wrong with one series must not make a request fail again and again.
 func TestLocalStorageFailureOfOneSeries(t *testing.T) {
+	t.Parallel()
 	disk := openStore(t)
 	now := nowMillis()
 	b := batchOf(t, seriesV1(now, 1, "__name__", "good"), seriesV1(now, 1, "__name__", "bad"), seriesV1(now, 1, "__name__", "also_good"))
@@ -109,6 +111,7 @@ func TestLocalStorageFailureOfOneSeries(t *testing.T) {
 // TestLocalPartOfABatch appends what it is asked to, and counts by position of the
 // part.
 func TestLocalPartOfABatch(t *testing.T) {
+	t.Parallel()
 	store := openStore(t)
 	now := nowMillis()
 	b := batchOf(t, seriesV1(now, 1, "__name__", "a"), seriesV1(now, 1, "__name__", "b"), seriesV1(now+3600_000, 1, "__name__", "c"))
@@ -122,6 +125,7 @@ func TestLocalPartOfABatch(t *testing.T) {
 // TestClassify has every error that a TSDB refuses a sample with: none of them may
 // become a retry.
 func TestClassify(t *testing.T) {
+	t.Parallel()
 	f := func(err error, want Reason) {
 		t.Helper()
 		got, _ := classify(fmt.Errorf("append: %w", err))
@@ -142,6 +146,7 @@ func TestClassify(t *testing.T) {
 }
 
 func TestInternalHandlerRefusesOtherVersions(t *testing.T) {
+	t.Parallel()
 	h := NewInternalHandler(InternalHandlerConfig{Local: newTestOwner(), Tenant: tenantOf}, quietLogger(), nil)
 	body := encodeV1(t, &prompb.WriteRequest{})
 	w := post(t, h, typeV1, body, headerPushVersion, "2")
@@ -153,6 +158,7 @@ func TestInternalHandlerRefusesOtherVersions(t *testing.T) {
 
 // TestInternalHandlerNotReady answers at once, in a way that opens circuits.
 func TestInternalHandlerNotReady(t *testing.T) {
+	t.Parallel()
 	local := NewLocal(LocalConfig{Store: openStore(t), Ready: func() bool { return false }}, nil)
 	h := NewInternalHandler(InternalHandlerConfig{Local: local, Tenant: tenantOf}, quietLogger(), nil)
 	body := encodeV1(t, &prompb.WriteRequest{Timeseries: []prompb.TimeSeries{seriesV1(nowMillis(), 1, "__name__", "x")}})
@@ -163,6 +169,7 @@ func TestInternalHandlerNotReady(t *testing.T) {
 
 // TestInternalHandlerNamesSeries refuses what no coordinator sends, at its position.
 func TestInternalHandlerNamesSeries(t *testing.T) {
+	t.Parallel()
 	owner := newTestOwner()
 	owner.verdict = func(series string) Verdict {
 		if series == "c" {

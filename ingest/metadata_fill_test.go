@@ -19,6 +19,7 @@ import (
 // TestMetadataOnAllMembers: what any member was told, all know, also the one that was
 // not there, and each of them after a restart. What a late member knows stays.
 func TestMetadataOnAllMembers(t *testing.T) {
+	t.Parallel()
 	c := newStoreCluster(t, 3, 3)
 	late := func(joined bool) {
 		c.setMembers(func(i int) (ring.State, bool) {

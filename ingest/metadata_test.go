@@ -28,6 +28,7 @@ func openMeta(t *testing.T, cfg MetadataConfig) *MetadataStore {
 }
 
 func TestMetadataSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "metadata")
 	s := openMeta(t, MetadataConfig{Dir: dir})
 	up := Metadata{Name: "up", Type: "gauge", Help: "Up?\n\"quoted\" \u2028", Unit: "bool"}
@@ -51,6 +52,7 @@ func TestMetadataSurvivesRestart(t *testing.T) {
 // TestMetadataIsToldWhenDue tells other members what is new and what they may have
 // missed, and not every batch of every sender.
 func TestMetadataIsToldWhenDue(t *testing.T) {
+	t.Parallel()
 	now := time.Unix(1_000_000, 0)
 	s := openMeta(t, MetadataConfig{Dir: t.TempDir(), Now: func() time.Time { return now }})
 	entry := []Metadata{{Name: "up", Type: "gauge"}}
@@ -64,6 +66,7 @@ func TestMetadataIsToldWhenDue(t *testing.T) {
 }
 
 func TestMetadataIsBounded(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openMeta(t, MetadataConfig{Dir: dir, MaxBytes: 2000, MaxTenants: 2})
 	var many []Metadata
@@ -86,6 +89,7 @@ func TestMetadataIsBounded(t *testing.T) {
 
 // TestMetadataDamagedFile starts without what it cannot read and replaces it.
 func TestMetadataDamagedFile(t *testing.T) {
+	t.Parallel()
 	for _, content := range []string{"", "{", `{"version":2,"families":[]}`, strings.Repeat(" ", 20_000) + "{}"} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, testTenant+".json")
@@ -101,6 +105,7 @@ func TestMetadataDamagedFile(t *testing.T) {
 
 // TestMetadataSample reads the checked-in file that docs/format/metadata.md explains.
 func TestMetadataSample(t *testing.T) {
+	t.Parallel()
 	s := openMeta(t, MetadataConfig{Dir: filepath.Join("testdata", "metadata_v1")})
 	require.Equal(t, []Metadata{
 		{Name: "http_requests_total", Type: "counter", Help: "Requests served."},
@@ -110,6 +115,7 @@ func TestMetadataSample(t *testing.T) {
 
 // TestMetadataOfBothProtocols arrives in the store, under the name of the family.
 func TestMetadataOfBothProtocols(t *testing.T) {
+	t.Parallel()
 	meta := openMeta(t, MetadataConfig{Dir: t.TempDir()})
 	local := NewLocal(LocalConfig{Store: openStore(t), Metadata: meta}, nil)
 	static := ring.NewStatic(ring.Member{Name: "a", State: ring.Active}, 1)

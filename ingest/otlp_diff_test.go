@@ -24,10 +24,12 @@ func formatFloat(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) 
 // TestOTLPStoresWhatPrometheusStores sends the same bytes to Prometheus' own handler over
 // a TSDB and to ours: same series, samples and exemplars, to the bit.
 func TestOTLPStoresWhatPrometheusStores(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	f := func(name, config string, series int, build func(md pmetric.Metrics, now time.Time)) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cfg, err := ParseOTLP([]byte(config))
 			require.NoError(t, err)
 			md := pmetric.NewMetrics()

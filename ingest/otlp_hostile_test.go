@@ -31,6 +31,7 @@ func inPoint(msg []byte) []byte { return nested(msg, 1, 5, 2, 2, 1) }
 
 // TestOTLPRefusesRequests are the requests that are refused as a whole.
 func TestOTLPRefusesRequests(t *testing.T) {
+	t.Parallel()
 	node := newOTLPNode(t, promconfig.DefaultOTLPConfig)
 	md, ms := oneScope()
 	addGauge(ms, "never", time.Now(), 1)
@@ -95,6 +96,7 @@ func mustMarshal(t *testing.T, series ...prompb.TimeSeries) []byte {
 
 // TestOTLPBounds are requests that are small on the wire and large, deep or slow here.
 func TestOTLPBounds(t *testing.T) {
+	t.Parallel()
 	node := newOTLPNode(t, promconfig.OTLPConfig{PromoteAllResourceAttributes: true})
 	f := func(name string, status int, text string, body []byte, headers ...string) {
 		t.Helper()
@@ -150,6 +152,7 @@ func TestOTLPBounds(t *testing.T) {
 }
 
 func TestOTLPInflightBytes(t *testing.T) {
+	t.Parallel()
 	block, entered := make(chan struct{}), make(chan struct{})
 	h := otlpOver(writerFunc(func(*Batch) Outcome {
 		entered <- struct{}{}
@@ -172,6 +175,7 @@ func TestOTLPInflightBytes(t *testing.T) {
 }
 
 func TestParseOTLP(t *testing.T) {
+	t.Parallel()
 	got, err := ParseOTLP(nil)
 	require.NoError(t, err)
 	require.Equal(t, promconfig.DefaultOTLPConfig, got)

@@ -25,6 +25,7 @@ var _ storage.AppenderV2 = (*otlpCollector)(nil)
 // TestOTLPPartialSuccess puts one bad data point between good ones: those are stored,
 // and the answer counts and names the other.
 func TestOTLPPartialSuccess(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	at := pcommon.NewTimestampFromTime
 	f := func(want string, rejected int64, bad func(ms pmetric.MetricSlice)) {
@@ -120,6 +121,7 @@ func manyAttributes(n int) (pairs []string) {
 
 // TestOTLPResources are what is wrong with more than one data point.
 func TestOTLPResources(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	node := newOTLPNode(t, promconfig.DefaultOTLPConfig)
 	md, ms := oneScope()
@@ -149,6 +151,7 @@ func TestOTLPResources(t *testing.T) {
 
 // TestOTLPNothingStored is a bad request, not a partial success.
 func TestOTLPNothingStored(t *testing.T) {
+	t.Parallel()
 	node := newOTLPNode(t, promconfig.DefaultOTLPConfig)
 	md, ms := oneScope("host.name", "h")
 	addSum(ms, "clicks", pmetric.AggregationTemporalityDelta).AppendEmpty().SetTimestamp(pcommon.NewTimestampFromTime(time.Now()))
@@ -160,6 +163,7 @@ func TestOTLPNothingStored(t *testing.T) {
 
 // TestOTLPExemplarsAreNoDataPoints: what is wrong with one is counted, not answered.
 func TestOTLPExemplarsAreNoDataPoints(t *testing.T) {
+	t.Parallel()
 	node := newOTLPNode(t, promconfig.DefaultOTLPConfig)
 	now := time.Now()
 	md, ms := oneScope()
@@ -176,6 +180,7 @@ func TestOTLPExemplarsAreNoDataPoints(t *testing.T) {
 }
 
 func TestOTLPUnavailable(t *testing.T) {
+	t.Parallel()
 	calls := 0
 	h := otlpOver(writerFunc(func(b *Batch) Outcome {
 		calls++
@@ -196,6 +201,7 @@ func TestOTLPUnavailable(t *testing.T) {
 }
 
 func TestOTLPAnswersInJSON(t *testing.T) {
+	t.Parallel()
 	node := newOTLPNode(t, promconfig.DefaultOTLPConfig)
 	send := func(body string) (int, map[string]any) {
 		w := postOTLP(t, node.handler, []byte(body), "Content-Type", "application/json")
@@ -225,6 +231,7 @@ func TestOTLPAnswersInJSON(t *testing.T) {
 
 // TestOTLPCarriesEverything looks at what reaches the owners beside the samples.
 func TestOTLPCarriesEverything(t *testing.T) {
+	t.Parallel()
 	now, start := time.Now(), time.Now().Add(-time.Hour)
 	node := newOTLPNode(t, promconfig.DefaultOTLPConfig)
 	var starts []int64
@@ -263,6 +270,7 @@ func TestOTLPCarriesEverything(t *testing.T) {
 // TestOTLPTargetInfoIsStable sends the attributes of a resource in another order, and its
 // resources back in time: one series, ascending.
 func TestOTLPTargetInfoIsStable(t *testing.T) {
+	t.Parallel()
 	var got []Sample
 	series := map[string]bool{}
 	h := otlpOver(writerFunc(func(b *Batch) Outcome {
@@ -292,6 +300,7 @@ func TestOTLPTargetInfoIsStable(t *testing.T) {
 
 // TestOTLPSplitsLargeRequests keeps batches within the limits, and a data point in one.
 func TestOTLPSplitsLargeRequests(t *testing.T) {
+	t.Parallel()
 	var sizes []int
 	h := otlpOver(writerFunc(func(b *Batch) Outcome {
 		sizes = append(sizes, len(b.series))
@@ -319,6 +328,7 @@ func TestOTLPSplitsLargeRequests(t *testing.T) {
 }
 
 func TestOTLPSenderGoesAway(t *testing.T) {
+	t.Parallel()
 	h := otlpOver(writerFunc(func(*Batch) Outcome { return Outcome{} }))
 	md, ms := oneScope()
 	for i := range 300 {

@@ -36,6 +36,7 @@ func describeAll(b *Batch) (out []string) {
 // TestSubsetsOfEitherVersionAreTheSame takes random parts of a 2.0 request in 1.0 and in
 // 2.0 and finds the same series in both.
 func TestSubsetsOfEitherVersionAreTheSame(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
@@ -93,6 +94,7 @@ func TestSubsetsOfEitherVersionAreTheSame(t *testing.T) {
 // TestRefusedSeriesAreNotForwarded: a 2.0 request of which something was refused is
 // written out in 1.0 without it.
 func TestRefusedSeriesAreNotForwarded(t *testing.T) {
+	t.Parallel()
 	pool := batchPool{limits: Limits{}.withDefaults()}
 	b := pool.get(testTenant)
 	var err error

@@ -24,6 +24,7 @@ func sampleReply() Reply {
 }
 
 func TestPushReplyRoundTrip(t *testing.T) {
+	t.Parallel()
 	for _, want := range []Reply{
 		sampleReply(),
 		{All: Rejected, Reason: ReasonLimit, Detail: "100 tenants", Faults: []Fault{}},
@@ -36,6 +37,7 @@ func TestPushReplyRoundTrip(t *testing.T) {
 
 // TestPushReplySample reads the checked-in bytes that docs/format/push.md explains.
 func TestPushReplySample(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("testdata", "push_reply_v1.hex"))
 	require.NoError(t, err)
 	data, err := hex.DecodeString(strings.TrimSpace(string(text)))
@@ -49,6 +51,7 @@ func TestPushReplySample(t *testing.T) {
 // TestPushReplyBounds cuts and damages a reply: it is read in whole or refused, and
 // never names what the request did not have.
 func TestPushReplyBounds(t *testing.T) {
+	t.Parallel()
 	good := appendReply(nil, sampleReply())
 	for i := range good {
 		_, err := decodeReply(good[:i])
@@ -82,6 +85,7 @@ func TestPushReplyBounds(t *testing.T) {
 }
 
 func TestPushReplyDetailsAreBounded(t *testing.T) {
+	t.Parallel()
 	r := Reply{All: Accepted}
 	for i := range uint32(1000) {
 		r.Faults = append(r.Faults, Fault{Pos: i, Verdict: Rejected, Reason: ReasonTooOld, Detail: strings.Repeat("x", 5000)})
@@ -90,6 +94,7 @@ func TestPushReplyDetailsAreBounded(t *testing.T) {
 }
 
 func TestHintPayload(t *testing.T) {
+	t.Parallel()
 	payload := appendHint(nil, testTenant, []byte("body"))
 	tenant, body, err := readHint(payload)
 	require.NoError(t, err)
@@ -102,6 +107,7 @@ func TestHintPayload(t *testing.T) {
 }
 
 func TestCircuit(t *testing.T) {
+	t.Parallel()
 	var c circuit
 	now := time.Unix(1000, 0)
 	fail := func() {
@@ -135,6 +141,7 @@ func TestCircuit(t *testing.T) {
 }
 
 func TestGate(t *testing.T) {
+	t.Parallel()
 	g := gate{limit: 10}
 	require.True(t, g.enter(50), "alone, anything goes")
 	require.False(t, g.enter(1))
@@ -149,6 +156,7 @@ func TestGate(t *testing.T) {
 
 // TestBatchIsCleanWhenReused holds what a pooled batch must not carry over.
 func TestBatchIsCleanWhenReused(t *testing.T) {
+	t.Parallel()
 	pool := batchPool{limits: Limits{}.withDefaults()}
 	b := pool.get("one")
 	data, err := (&prompb.WriteRequest{

@@ -64,6 +64,7 @@ func arrive(verdicts []Verdict, order []int, rule func([]Verdict) outcome) outco
 // TestDecideEveryVectorInEveryOrder enumerates all there is: whichever owner answers
 // first, the outcome is the one that the whole vector has.
 func TestDecideEveryVectorInEveryOrder(t *testing.T) {
+	t.Parallel()
 	runs := 0
 	for rf := 1; rf <= 5; rf++ {
 		for owners := 1; owners <= rf; owners++ {
@@ -111,6 +112,7 @@ func reference(v []Verdict, rf int) outcome {
 }
 
 func TestDecideIsTheRule(t *testing.T) {
+	t.Parallel()
 	for rf := 1; rf <= 5; rf++ {
 		for owners := 1; owners <= rf; owners++ {
 			eachVector(owners, func(v []Verdict) {
@@ -125,6 +127,7 @@ func TestDecideIsTheRule(t *testing.T) {
 // TestDecideCases are the vectors that published systems got wrong, and the ones
 // that show each rule at work.
 func TestDecideCases(t *testing.T) {
+	t.Parallel()
 	f := func(rf int, want outcome, v ...Verdict) {
 		t.Helper()
 		if got := decide(v, rf); got != want {
@@ -163,6 +166,7 @@ func TestDecideCases(t *testing.T) {
 // the first failures that make a quorum impossible, and judging by those, gives one
 // vector several answers.
 func TestNaiveEarlyStopDependsOnOrder(t *testing.T) {
+	t.Parallel()
 	naive := func(rf int) func([]Verdict) outcome {
 		return func(seen []Verdict) outcome {
 			need := rf/2 + 1

@@ -14,6 +14,7 @@ import (
 )
 
 func TestRateBucket(t *testing.T) {
+	t.Parallel()
 	limits := Limits{SamplesPerSecond: 100, BurstSamples: 1000}
 	var b rateBucket
 	now := time.Unix(1000, 0)
@@ -53,6 +54,7 @@ func TestRateBucket(t *testing.T) {
 // TestRateLimitOfATenant sends over the rate: nothing of the request is stored, and the
 // answer says when to come back.
 func TestRateLimitOfATenant(t *testing.T) {
+	t.Parallel()
 	limits, store, now := &liveLimits{}, openStore(t), time.Now()
 	limits.set(testTenant, func(l *Limits) { l.SamplesPerSecond, l.BurstSamples = 0.01, 3 })
 	h := oneNode(t, store, limits.use, func(c *HandlerConfig) { c.Now = func() time.Time { return now } })
@@ -78,6 +80,7 @@ func TestRateLimitOfATenant(t *testing.T) {
 
 // TestRateIsNotPaidForRetries answers 503 as a node without a quorum does.
 func TestRateIsNotPaidForRetries(t *testing.T) {
+	t.Parallel()
 	limits := &liveLimits{}
 	limits.set(testTenant, func(l *Limits) { l.SamplesPerSecond, l.BurstSamples = 0.01, 1 })
 	outcome := Outcome{Unavailable: 1, Cause: "have 1 of 2 members"}

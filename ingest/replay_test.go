@@ -15,6 +15,7 @@ import (
 
 // TestReplay delivers the hints of a member that is back, and of this member itself.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.kill(2)
 	c.owners[0].verdict = func(string) Verdict { return Unavailable }
@@ -43,6 +44,7 @@ func TestReplay(t *testing.T) {
 // TestReplayKeepsWhatIsNotTaken leaves a hint where it is while its owner is
 // unavailable, and drops what can never be read.
 func TestReplayKeepsWhatIsNotTaken(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.kill(2)
 	require.Equal(t, 204, c.send("x").Code)

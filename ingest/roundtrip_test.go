@@ -98,6 +98,7 @@ func toV2(series []prompb.TimeSeries) *writev2.Request {
 }
 
 func TestRoundTripEveryKind(t *testing.T) {
+	t.Parallel()
 	series, want := kinds(nowMillis())
 	for _, version := range []string{"1.0", "2.0"} {
 		t.Run(version, func(t *testing.T) {
@@ -125,6 +126,7 @@ func TestRoundTripEveryKind(t *testing.T) {
 // TestExemplars sends exemplars in every way that senders do: with their sample, in a
 // series of their own behind it, and alone in a later request.
 func TestExemplars(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	exemplar := func(trace string, ts int64) []prompb.Exemplar {
 		return []prompb.Exemplar{{Labels: labelsV1("trace", trace), Value: 0.25, Timestamp: ts}}
@@ -171,6 +173,7 @@ func TestExemplars(t *testing.T) {
 // TestSeriesKeyIsPinned holds the hash still: owners follow from it, and all
 // members of a cluster must agree over versions.
 func TestSeriesKeyIsPinned(t *testing.T) {
+	t.Parallel()
 	pairs := []labelPair{{[]byte("__name__"), []byte("up")}, {[]byte("job"), []byte("node")}}
 	key, _ := seriesKey(nil, "default-tenant", pairs)
 	require.Equal(t, uint64(0x60103fd36f09adeb), key)
@@ -180,6 +183,7 @@ func TestSeriesKeyIsPinned(t *testing.T) {
 
 // TestKeyIgnoresOrderAndEmptyLabels holds for both protocols what makes one series.
 func TestKeyIgnoresOrderAndEmptyLabels(t *testing.T) {
+	t.Parallel()
 	limits := Limits{}.withDefaults()
 	decode := func(pairs ...string) uint64 {
 		var raw []byte
@@ -200,6 +204,7 @@ func TestKeyIgnoresOrderAndEmptyLabels(t *testing.T) {
 // TestScatteredLabels puts samples between the labels of a series, which is legal
 // protobuf that no known sender writes.
 func TestScatteredLabels(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	var msg []byte
 	for i, pair := range [][2]string{{"b", "2"}, {"__name__", "up"}, {"a", "1"}} {

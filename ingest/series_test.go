@@ -14,6 +14,7 @@ import (
 
 // TestSeriesSize: one cache line, and nothing for the garbage collector to follow.
 func TestSeriesSize(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, uintptr(64), unsafe.Sizeof(Series{}))
 }
 
@@ -21,6 +22,7 @@ func TestSeriesSize(t *testing.T) {
 // knows follows one that it does not, both with metadata: what is forwarded of the
 // first must be its own labels.
 func TestMetadataLeavesLabelsAlone(t *testing.T) {
+	t.Parallel()
 	pool := batchPool{limits: Limits{}.withDefaults(), cache: NewSeriesCache(CacheConfig{}, nil)}
 	parse := func(series ...prompb.TimeSeries) *Batch {
 		req := toV2(series)

@@ -17,6 +17,7 @@ import (
 // TestSpecHistograms refuses a histogram for each thing that can be wrong with one,
 // as integer and as float, without memory for what it only claims to have.
 func TestSpecHistograms(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(cause error, base func() *histogram.Histogram, change func(*prompb.Histogram)) {
 		t.Helper()
@@ -57,6 +58,7 @@ func TestSpecHistograms(t *testing.T) {
 
 // TestSpecHistogramsStored are at the edge of what is legal.
 func TestSpecHistogramsStored(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(h *histogram.Histogram) {
 		t.Helper()
@@ -77,6 +79,7 @@ func TestSpecHistogramsStored(t *testing.T) {
 }
 
 func TestSpecFloatHistograms(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(cause error, base func() *histogram.Histogram, change func(*histogram.FloatHistogram)) {
 		t.Helper()

@@ -27,6 +27,7 @@ func quorumRequest(now int64) []prompb.TimeSeries {
 // TestSpecQuorum: two of three are enough, and the third gets what it missed. Each way
 // ends with three equal members.
 func TestSpecQuorum(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	series := quorumRequest(now)
 	allOfIt := func(t *testing.T, c *storeCluster) {
@@ -66,6 +67,7 @@ func TestSpecQuorum(t *testing.T) {
 // TestSpecUnavailable: without a quorum nothing is promised, and the same request later
 // is written as if it came for the first time.
 func TestSpecUnavailable(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	series := quorumRequest(now)
 	f := func(name, cause string, lack func(*storeCluster), back func(*storeCluster)) {
@@ -106,6 +108,7 @@ func TestSpecUnavailable(t *testing.T) {
 // TestSpecOwnersDisagree: two of three know a newer sample of a series, or hold another
 // exemplar of its time. What two refuse is refused; what two take is written.
 func TestSpecOwnersDisagree(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	ahead := func(owners ...int) *storeCluster {
 		c := newStoreCluster(t, 3, 3)
@@ -126,6 +129,7 @@ func TestSpecOwnersDisagree(t *testing.T) {
 
 // TestSpecLimitOfTenants is no reason to retry.
 func TestSpecLimitOfTenants(t *testing.T) {
+	t.Parallel()
 	store := &brokenStore{open: fmt.Errorf("open: %w", rejectedError{fmt.Errorf("tenant %q refused: limit 100", "x")})}
 	_, v2 := specBodies(t, "m")
 	requireSpec(t, specAnswer{400, refusedBody(1, Counts{Samples: 1}, ReasonTenantLimit, `m{}: open: tenant "x" refused: limit 100`), noneWritten},
@@ -140,6 +144,7 @@ func (e publicError) Unavailable() string { return string(e) }
 
 // TestSpecBrokenStorage tells senders that, and not what is broken.
 func TestSpecBrokenStorage(t *testing.T) {
+	t.Parallel()
 	_, v2 := specBodies(t, "m")
 	want := specAnswer{503, "1 of 1 series not written: storage is unavailable; try again\n", noneWritten}
 	secret := fmt.Errorf("write /var/lib/penstock/tsdb/x/wal/0001: no space left on device")

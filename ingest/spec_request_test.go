@@ -26,6 +26,7 @@ func specBodies(t *testing.T, name string) (v1, v2 []byte) {
 }
 
 func TestSpecMethods(t *testing.T) {
+	t.Parallel()
 	h := oneNode(t, openStore(t))
 	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions} {
 		w := httptest.NewRecorder()
@@ -37,6 +38,7 @@ func TestSpecMethods(t *testing.T) {
 // TestSpecMediaTypes: the content type alone chooses the message, in every spelling of
 // it. The version header chooses nothing.
 func TestSpecMediaTypes(t *testing.T) {
+	t.Parallel()
 	v1, v2 := specBodies(t, "x")
 	f := func(contentType string, body []byte, want specAnswer, headers ...string) {
 		t.Helper()
@@ -75,6 +77,7 @@ func TestSpecMediaTypes(t *testing.T) {
 }
 
 func TestSpecCodings(t *testing.T) {
+	t.Parallel()
 	v1, v2 := specBodies(t, "x")
 	h := oneNode(t, openStore(t))
 	for _, coding := range []string{"snappy", "SNAPPY", " snappy ", ""} {
@@ -102,6 +105,7 @@ func TestSpecCodings(t *testing.T) {
 // TestSpecOrder breaks several rules at once: method, tenant, type, coding, declared
 // size, body.
 func TestSpecOrder(t *testing.T) {
+	t.Parallel()
 	h := oneNode(t, openStore(t))
 	send := func(method string, headers ...string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, "/", http.NoBody)
@@ -126,6 +130,7 @@ func TestSpecOrder(t *testing.T) {
 
 // TestSpecBodies are bodies that are refused as a whole, in both versions.
 func TestSpecBodies(t *testing.T) {
+	t.Parallel()
 	store := openStore(t)
 	h := oneNode(t, store)
 	v1, v2 := specBodies(t, "never")
@@ -184,6 +189,7 @@ func TestSpecBodies(t *testing.T) {
 
 // TestSpecEmptyMessages are legal: nothing was sent, and nothing was written.
 func TestSpecEmptyMessages(t *testing.T) {
+	t.Parallel()
 	h := oneNode(t, openStore(t))
 	empty := snappy.Encode(nil, nil)
 	requireSpec(t, specAnswer{204, "", ""}, post(t, h, typeV1, empty))
@@ -202,6 +208,7 @@ func TestSpecEmptyMessages(t *testing.T) {
 // TestSpecReservedFields: the old place of created timestamps, field 6 of a 2.0 series,
 // and the reserved fields of 1.0, are ignored.
 func TestSpecReservedFields(t *testing.T) {
+	t.Parallel()
 	store := openStore(t)
 	h := oneNode(t, store)
 	now := nowMillis()
@@ -234,6 +241,7 @@ func TestSpecReservedFields(t *testing.T) {
 
 // TestSpecDefect: a panic while a body is read is an answer that ends the retries.
 func TestSpecDefect(t *testing.T) {
+	t.Parallel()
 	pool := batchPool{limits: Limits{}.withDefaults()}
 	b := pool.get(testTenant)
 	b.pool = nil // Whatever panics.

@@ -19,6 +19,7 @@ const minute = 60_000
 
 // TestSpecTimestamps: what is too far from now is refused, to the last value of an int64.
 func TestSpecTimestamps(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	for _, ts := range []int64{now - 110*minute, now - 1, now, now + 9*minute} {
 		specSeries{t, now}.stored(seriesV1(ts, 7, "__name__", "m"), `{__name__="m"}`, float(ts, 7))
@@ -37,6 +38,7 @@ func TestSpecTimestamps(t *testing.T) {
 
 // TestSpecTimes keeps the good samples of a series that has bad ones.
 func TestSpecTimes(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	series := seriesV1(now, 1, "__name__", "m")
 	series.Samples = append([]prompb.Sample{{Timestamp: now + 60*minute}, {Timestamp: now - 1, Value: 5}}, series.Samples...)
@@ -55,6 +57,7 @@ func TestSpecTimes(t *testing.T) {
 // out-of-order window. Another value at the newest timestamp of a series is refused; at
 // an older one it is taken and decided when it is read, silently: a TSDB does not look.
 func TestSpecDuplicates(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	for _, version := range []string{"1.0", "2.0"} {
 		t.Run(version, func(t *testing.T) {
@@ -92,11 +95,13 @@ func TestSpecDuplicates(t *testing.T) {
 
 // TestSpecNeither: a series has to bring something.
 func TestSpecNeither(t *testing.T) {
+	t.Parallel()
 	specSeries{t, nowMillis()}.refused(prompb.TimeSeries{Labels: labelsV1("__name__", "m", "a", "1")}, Counts{}, ReasonNoSamples, `m{a="1"}: series has no samples`)
 }
 
 // TestSpecBoth: 2.0 forbids samples and histograms in one series, 1.0 does not.
 func TestSpecBoth(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	both := prompb.TimeSeries{
 		Labels: labelsV1("__name__", "m"), Samples: []prompb.Sample{{Timestamp: now, Value: 1}},
@@ -114,6 +119,7 @@ func TestSpecBoth(t *testing.T) {
 
 // TestSpecTooMany are requests that no limit of a single series stops.
 func TestSpecTooMany(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(limits Limits, text, versions string, series ...prompb.TimeSeries) {
 		t.Helper()
@@ -134,6 +140,7 @@ func TestSpecTooMany(t *testing.T) {
 
 // TestSpecExemplars: what is wrong with an exemplar costs the exemplar.
 func TestSpecExemplars(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(cause string, e prompb.Exemplar) {
 		t.Helper()
@@ -164,6 +171,7 @@ func TestSpecExemplars(t *testing.T) {
 // TestSpecExemplarWithoutSeries makes no series. Exemplars without a sample are legal:
 // Prometheus sends them so.
 func TestSpecExemplarWithoutSeries(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	alone := prompb.TimeSeries{Labels: labelsV1("__name__", "unknown"), Exemplars: []prompb.Exemplar{traceAt("x", now, 1)}}
 	series := []prompb.TimeSeries{seriesV1(now, 1, "__name__", "m"), alone}
@@ -179,6 +187,7 @@ func TestSpecExemplarWithoutSeries(t *testing.T) {
 // easily changed on the way, to three owners: as the body came, as a part of it, and as a
 // hint. All have the same bits.
 func TestSpecEveryKindEverywhere(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	series, want := kinds(now)
 	// Prometheus ends a histogram series with a float marker behind its last histogram.

@@ -16,6 +16,7 @@ import (
 )
 
 func TestSpecLabelsStored(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(want string, pairs ...string) {
 		t.Helper()
@@ -46,6 +47,7 @@ func TestSpecLabelsStored(t *testing.T) {
 }
 
 func TestSpecLabelsRefused(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(reason Reason, example string, pairs ...string) {
 		t.Helper()
@@ -87,6 +89,7 @@ func TestSpecLabelsRefused(t *testing.T) {
 // TestSpecRefusalsAreBoundedAndEscaped plants what would forge a line of a log, in
 // every series of a large request.
 func TestSpecRefusalsAreBoundedAndEscaped(t *testing.T) {
+	t.Parallel()
 	var bad []prompb.TimeSeries
 	for range 1000 {
 		bad = append(bad, seriesV1(nowMillis(), 1, "__name__", "x\nlevel=error\x00", "a\nb", strings.Repeat("é\n", 500), "a\nb", "2"))
@@ -107,6 +110,7 @@ func TestSpecRefusalsAreBoundedAndEscaped(t *testing.T) {
 
 // TestSpecOneOfTwoThousand: a bad series costs its neighbours nothing.
 func TestSpecOneOfTwoThousand(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	var series []prompb.TimeSeries
 	for i := range 2000 {
@@ -125,6 +129,7 @@ func TestSpecOneOfTwoThousand(t *testing.T) {
 
 // TestSpecSymbols is what only 2.0 can get wrong.
 func TestSpecSymbols(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	f := func(items Counts, written string, reason Reason, example string, change func(*writev2.Request, *writev2.TimeSeries)) {
 		t.Helper()
@@ -185,6 +190,7 @@ func TestSpecSymbols(t *testing.T) {
 
 // TestSpecSymbolTables are tables that are not as they should be, and do no harm.
 func TestSpecSymbolTables(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	store := openStore(t)
 	h := oneNode(t, store)

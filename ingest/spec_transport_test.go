@@ -17,19 +17,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rawConnection speaks HTTP by hand with a server of one node, which waits a short time
-// for bodies.
+// rawConnection speaks HTTP by hand with a server of one node, which waits for bodies for a
+// given time.
 type rawConnection struct {
 	t *testing.T
 	net.Conn
 	answers *bufio.Reader
 }
 
-func dialRaw(t *testing.T) *rawConnection {
+func dialRaw(t *testing.T, bodyWithin time.Duration) *rawConnection {
 	t.Helper()
-	srv := httptest.NewUnstartedServer(oneNode(t, openStore(t), func(c *HandlerConfig) { c.Limits.BodyBytes = 1 << 20 }))
-	srv.Config.ReadTimeout = 500 * time.Millisecond
-	srv.Start()
+	node := oneNode(t, openStore(t), func(c *HandlerConfig) { c.Limits.BodyBytes = 1 << 20 })
+	// Counted from the end of the head, so that a slow test is not taken for a slow sender.
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin)); err != nil {
+			t.Error(err)
+		}
+		node.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	require.NoError(t, err)
@@ -38,10 +43,11 @@ func dialRaw(t *testing.T) *rawConnection {
 	return &rawConnection{t, conn, bufio.NewReader(conn)}
 }
 
-// head sends the head of a 2.0 request with more headers.
-func (c *rawConnection) head(headers string) {
+// head sends the head of a 2.0 request with more headers, and the beginning of its body.
+func (c *rawConnection) head(headers string, body ...byte) {
 	c.t.Helper()
-	_, err := fmt.Fprintf(c, "POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Encoding: snappy\r\n%s\r\n\r\n", typeV2, headers)
+	head := fmt.Sprintf("POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Encoding: snappy\r\n%s\r\n\r\n", typeV2, headers)
+	_, err := c.Write(append([]byte(head), body...))
 	require.NoError(c.t, err)
 }
 
@@ -63,17 +69,19 @@ func (c *rawConnection) wants(status int, text string) {
 // TestSpecDeclaredLength is answered before a byte of the body is there, and without
 // memory for it.
 func TestSpecDeclaredLength(t *testing.T) {
-	c := dialRaw(t)
+	t.Parallel()
+	c := dialRaw(t, time.Minute)
 	c.head("Content-Length: 10737418240")
 	c.wants(413, "body exceeds 1048576 bytes (max_request_bytes in --limits.config-file)")
-	c = dialRaw(t)
+	c = dialRaw(t, time.Minute)
 	c.head("Content-Length: 10737418240\r\nExpect: 100-continue")
 	c.wants(413, "body exceeds 1048576 bytes (max_request_bytes in --limits.config-file)")
 }
 
 // TestSpecEndlessBody is read to the limit and no further.
 func TestSpecEndlessBody(t *testing.T) {
-	c := dialRaw(t)
+	t.Parallel()
+	c := dialRaw(t, time.Minute)
 	c.head("Transfer-Encoding: chunked")
 	go func() {
 		chunk := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, strings.Repeat("x", 64<<10))
@@ -88,22 +96,23 @@ func TestSpecEndlessBody(t *testing.T) {
 
 // TestSpecSlowBody is given up after a time, however little is missing.
 func TestSpecSlowBody(t *testing.T) {
+	t.Parallel()
 	_, v2 := specBodies(t, "x")
-	for _, header := range []string{"Transfer-Encoding: chunked", fmt.Sprintf("Content-Length: %d", len(v2))} {
-		c := dialRaw(t)
-		c.head(header)
-		if header[0] == 'T' {
-			fmt.Fprintf(c, "%x\r\n", len(v2))
-		}
-		_, err := c.Write(v2[:len(v2)-1])
-		require.NoError(t, err)
+	cut := v2[:len(v2)-1]
+	for header, body := range map[string][]byte{
+		"Transfer-Encoding: chunked":               append(fmt.Appendf(nil, "%x\r\n", len(v2)), cut...),
+		fmt.Sprintf("Content-Length: %d", len(v2)): cut,
+	} {
+		c := dialRaw(t, 100*time.Millisecond)
+		c.head(header, body...)
 		c.wants(408, "body did not arrive in time")
 	}
 }
 
 // TestSpecCutBody is a body that ends before its length; the sender may still listen.
 func TestSpecCutBody(t *testing.T) {
-	c := dialRaw(t)
+	t.Parallel()
+	c := dialRaw(t, time.Minute)
 	c.head("Content-Length: 100")
 	_, err := c.Write([]byte("xy"))
 	require.NoError(t, err)

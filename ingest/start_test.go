@@ -17,6 +17,7 @@ import (
 // the body came, as a part of it in 1.0 form, and as a hint. An owner that injects zeros
 // shows what it got.
 func TestStartTimestamps(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	request := func(damaged bool) []byte {
 		req := toV2([]prompb.TimeSeries{

@@ -53,6 +53,7 @@ func eachReplies(n int, kinds []*Reply, f func([]*Reply)) {
 // counts series: after every reply both have decided or both have not, and in the end
 // they tell the same and hint the same. Every vector of replies, in every order.
 func TestEvenTallyIsTheTally(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	second := seriesV1(now, 1, "__name__", "y")
 	second.Samples = append(second.Samples, second.Samples[0])

@@ -16,6 +16,7 @@ import (
 // TestTallyDoesNotDependOnOrder holds more than the verdicts: counts and the reason
 // that a sender is told are the same whoever answers first.
 func TestTallyDoesNotDependOnOrder(t *testing.T) {
+	t.Parallel()
 	now := nowMillis()
 	series := seriesV1(now, 1, "__name__", "x")
 	series.Samples = append(series.Samples, series.Samples[0], series.Samples[0])
@@ -51,6 +52,7 @@ func TestTallyDoesNotDependOnOrder(t *testing.T) {
 
 // TestGroupIsWhatTheRingSays gives every owner each of its series once.
 func TestGroupIsWhatTheRingSays(t *testing.T) {
+	t.Parallel()
 	b := batchOf(t, benchRequest(1).Timeseries[:500]...)
 	var members []ring.Member
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g"} {
@@ -76,6 +78,7 @@ func TestGroupIsWhatTheRingSays(t *testing.T) {
 // TestExpansionStopsAtTheLimit in the middle of one series: its exemplars could name
 // one long symbol for as long as there is memory.
 func TestExpansionStopsAtTheLimit(t *testing.T) {
+	t.Parallel()
 	req := &writev2.Request{Symbols: []string{"", "__name__", strings.Repeat("v", DefaultLabelValueBytes)}}
 	s := writev2.TimeSeries{LabelsRefs: []uint32{1, 2}}
 	for range 10_000 {

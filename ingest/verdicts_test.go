@@ -15,6 +15,7 @@ import (
 // TestRejections combines what three owners say of one series with a good series in
 // the same request.
 func TestRejections(t *testing.T) {
+	t.Parallel()
 	f := func(status int, written string, hints int, verdicts ...Verdict) {
 		t.Helper()
 		c := newCluster(t, 3, 3)
@@ -49,6 +50,7 @@ func TestRejections(t *testing.T) {
 // TestMixedVerdicts has two owners that disagree. While the third is merely slow to
 // be known as dead that is a 503; once it is known, a retry cannot change anything.
 func TestMixedVerdicts(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.owners[0].verdict = func(string) Verdict { return Rejected }
 	c.servers[2].Close()
@@ -64,6 +66,7 @@ func TestMixedVerdicts(t *testing.T) {
 // TestPartialSeries counts samples exactly when owners refuse different samples of one
 // series: each sample has a quorum or has not.
 func TestPartialSeries(t *testing.T) {
+	t.Parallel()
 	f := func(status int, written string, refused ...[]uint32) {
 		t.Helper()
 		c := newCluster(t, 3, 3)
@@ -85,6 +88,7 @@ func TestPartialSeries(t *testing.T) {
 // TestPartialSeriesWithAMemberDown still hints the series: the accepted sample of it
 // is promised.
 func TestPartialSeriesWithAMemberDown(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.kill(2)
 	for _, o := range c.owners {
@@ -97,6 +101,7 @@ func TestPartialSeriesWithAMemberDown(t *testing.T) {
 }
 
 func TestPanicInStorage(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.owners[0].panics = true
 	require.Equal(t, http.StatusNoContent, c.send("x").Code)
@@ -105,6 +110,7 @@ func TestPanicInStorage(t *testing.T) {
 
 // TestLostHint is counted, and the ack goes.
 func TestLostHint(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.kill(1)
 	c.hints.broken = http.ErrBodyNotAllowed
@@ -114,6 +120,7 @@ func TestLostHint(t *testing.T) {
 // TestLeavingAndJoining members: the first is not asked any more, the second says
 // itself whether it is ready.
 func TestLeavingAndJoining(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.setMembers(func(i int) (ring.State, bool) {
 		return []ring.State{ring.Active, ring.Leaving, ring.Joining}[i], true

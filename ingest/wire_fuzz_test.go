@@ -247,6 +247,7 @@ func FuzzScanV2(f *testing.F) {
 // TestScanDamagedBodies cuts and flips every byte of legal bodies: a fixed part of
 // what the fuzz targets do, for every run of the tests.
 func TestScanDamagedBodies(t *testing.T) {
+	t.Parallel()
 	check := func(bodies [][]byte, check func(*testing.T, []byte)) {
 		for _, body := range bodies {
 			if len(body) > 2000 {
