@@ -20,7 +20,9 @@ import (
 // makeBlock writes a block as a refill does, of one sample for each time.
 func makeBlock(t *testing.T, s *Store, change func(*tsdb.BlockMeta), value float64, ls labels.Labels, times ...int64) (dir string) {
 	t.Helper()
-	w, err := tsdb.NewBlockWriter(quiet(testLogger()), s.RefillDir(), s.cfg.BlockDuration.Milliseconds())
+	// Made elsewhere: on a small disk there is no room for the file of chunks as it is begun.
+	made := t.TempDir()
+	w, err := tsdb.NewBlockWriter(quiet(testLogger()), made, s.cfg.BlockDuration.Milliseconds())
 	require.NoError(t, err)
 	app := w.Appender(t.Context())
 	for _, ts := range times {
@@ -32,6 +34,7 @@ func makeBlock(t *testing.T, s *Store, change func(*tsdb.BlockMeta), value float
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	dir = filepath.Join(s.RefillDir(), id.String())
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join(made, id.String()))))
 	meta, err := readBlockMeta(dir)
 	require.NoError(t, err)
 	meta.Compaction.SetOutOfOrder()

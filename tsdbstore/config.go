@@ -95,6 +95,8 @@ type Config struct {
 
 	// freeBytes measures the file system of a directory; replaced in tests.
 	freeBytes func(dir string) (int64, error)
+	// blockSegmentBytes is the constant of that name, less on the small disks of tests.
+	blockSegmentBytes int64
 }
 
 // withDefaults returns c with its zero fields filled, or says what is wrong and
@@ -109,6 +111,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ExemplarBytes, int64(DefaultExemplarBytes))
 	setDefault(&c.MinFreeBytes, int64(DefaultMinFreeBytes))
 	setDefault(&c.WALSync, WALSyncNone)
+	setDefault(&c.blockSegmentBytes, int64(blockSegmentBytes))
 	c.OutOfOrderWindow = max(c.OutOfOrderWindow, 0)
 	if c.Limits == nil {
 		c.Limits = func(string) Limits { return Limits{MaxTenants: DefaultMaxTenants} }

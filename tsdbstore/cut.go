@@ -46,6 +46,9 @@ func (t *tenant) idle(inst *instance) bool {
 
 // flushHead cuts the whole head. Writes are refused as unavailable meanwhile.
 func (t *tenant) flushHead(ctx context.Context) error {
+	if t.inst.Load() == nil {
+		return fmt.Errorf("flush head of tenant %q: %w", t.name, ErrReopening) // Whoever opens it works on it.
+	}
 	t.work.Lock()
 	defer t.work.Unlock()
 	inst := t.inst.Load()

@@ -42,6 +42,10 @@ func (d *disk) checkWrite() error { return d.check(d.min) }
 // checkOpen is checkWrite for opening a TSDB, which needs less.
 func (d *disk) checkOpen() error { return d.check(d.min / openShare) }
 
+// CheckDisk returns ErrDiskLow, with the figures, while the file system of the store has
+// less free space than is kept for what was accepted: others that write to it must not use it up.
+func (s *Store) CheckDisk() error { return s.disk.checkOpen() }
+
 func (d *disk) check(want int64) error {
 	if d.min <= 0 {
 		return nil

@@ -24,7 +24,7 @@ const (
 	headChunkSum     = 4
 
 	// holeMax is how far behind zeros chunks are looked for. A file that was not closed
-	// ends in up to 128 MiB of room; a bad spot of a disk is not as large.
+	// may end in much room; a bad spot of a disk is not as large.
 	holeMax = 1 << 20
 )
 

@@ -31,6 +31,11 @@ const (
 	// all members cut the same range, and would all be busy at one moment.
 	cutDelayShare = 10
 
+	// blockSegmentBytes is how large a file of chunks in a block is made, and how much
+	// room is taken for it before it is written. Prometheus' own 512 MiB would need the
+	// whole low-water mark free to cut a block; this is what is left for opens and cuts.
+	blockSegmentBytes = DefaultMinFreeBytes / openShare
+
 	// blockReloadMax is how late a block that may be deleted is seen.
 	blockReloadMax = time.Minute
 	// blockReloadShare keeps reloads well inside a block's range when blocks
@@ -47,8 +52,9 @@ func (t *tenant) tsdbOptions() *tsdb.Options {
 	opts.MinBlockDuration = cfg.BlockDuration.Milliseconds()
 	opts.MaxBlockDuration = opts.MinBlockDuration
 	opts.EnableOverlappingCompaction = false
+	opts.MaxBlockChunkSegmentSize = cfg.blockSegmentBytes
 	opts.CompactionDelay = cutDelay(cfg.Member, t.name, cfg.BlockDuration)
-	opts.BlockReloadInterval = reloadInterval(cfg.BlockDuration)
+	opts.BlockReloadInterval = ownReloadInterval
 	opts.BlocksToDelete = t.blocksToDelete
 	opts.WALCompression = compression.Snappy
 	opts.OutOfOrderTimeWindow = cfg.OutOfOrderWindow.Milliseconds()

@@ -5,9 +5,12 @@ package tsdbstore
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,15 +19,22 @@ import (
 )
 
 // reloader is the TSDB's own compactor, and a way to make the TSDB look at its
-// directory now. The TSDB does so after each compaction of blocks and has no call
-// for it, so when one is wanted the plan is to compact nothing.
+// directory now. The TSDB does so after each compaction and has no call for it, so when
+// one is wanted there is a compaction of nothing.
 type reloader struct {
 	tsdb.Compactor
+	// wanted makes the next plan one of nothing.
 	wanted atomic.Bool
 }
 
-// planReload stands for blocks to compact; no block has such a name.
-const planReload = "reload only"
+const (
+	// planReload stands for blocks to compact; no block has such a name.
+	planReload = "reload only"
+	// ownReloadInterval keeps the TSDB from reloading by itself. With each reload it writes
+	// head chunks, and panics in a goroutine of its own when it cannot, which ends the process;
+	// so that is done here, where there is room for it.
+	ownReloadInterval = 100 * 365 * 24 * time.Hour
+)
 
 // newReloader makes the compactor that the TSDB would make by itself.
 func newReloader(ctx context.Context, r prometheus.Registerer, l *slog.Logger, ranges []int64, pool chunkenc.Pool, opts *tsdb.Options) (*reloader, error) {
@@ -40,6 +50,15 @@ func newReloader(ctx context.Context, r prometheus.Registerer, l *slog.Logger, r
 		return nil, err
 	}
 	return &reloader{Compactor: c}, nil
+}
+
+// Write implements tsdb.Compactor. A range that ends before it begins has nothing to
+// write, and is what reload asks for.
+func (r *reloader) Write(dest string, b tsdb.BlockReader, mint, maxt int64, base *tsdb.BlockMeta) ([]ulid.ULID, error) {
+	if mint == math.MaxInt64 && maxt == math.MinInt64 {
+		return nil, nil
+	}
+	return r.Compactor.Write(dest, b, mint, maxt, base)
 }
 
 // Plan implements tsdb.Compactor.
@@ -59,9 +78,53 @@ func (r *reloader) Compact(dest string, dirs []string, open []*tsdb.Block) ([]ul
 }
 
 // reload makes the TSDB load the blocks that are new in its directory, and drop
-// those that may go. What is ripe in the head is cut on the way. The tenant's work
-// is held.
+// those that may go. It needs no room on the disk. The tenant's work is held.
 func (t *tenant) reload(ctx context.Context, inst *instance) error {
-	inst.reloader.wanted.Store(true)
-	return t.counted(inst, func() error { return inst.db.Compact(ctx) })
+	head := inst.db.Head()
+	if head.MinTime() == math.MaxInt64 {
+		// A head without samples would take the range below for its own. There is
+		// nothing to cut in it.
+		inst.reloader.wanted.Store(true)
+		if err := inst.db.Compact(ctx); err != nil {
+			return fmt.Errorf("reload blocks: %w", err)
+		}
+		return nil
+	}
+	// One more than the end of this range is the beginning of time, before which nothing
+	// of the head is cut off.
+	if err := inst.db.CompactHead(tsdb.NewRangeHeadWithIsolationDisabled(head, math.MaxInt64, math.MaxInt64)); err != nil {
+		return fmt.Errorf("reload blocks: %w", err)
+	}
+	return nil
+}
+
+// tend does what the TSDB would do by itself: it reloads blocks, which deletes those
+// past retention, and writes full head chunks out of memory.
+func (t *tenant) tend(ctx context.Context) error {
+	t.work.Lock()
+	defer t.work.Unlock()
+	inst := t.inst.Load()
+	if inst == nil || inst.failed.Load() {
+		return nil
+	}
+	if err := t.reload(ctx, inst); err != nil {
+		return err
+	}
+	if err := t.store.disk.checkOpen(); err != nil {
+		return nil //nolint:nilerr // They stay in memory; no samples are added to them meanwhile.
+	}
+	return t.mmapHead(inst)
+}
+
+// mmapHead writes full head chunks. A TSDB that cannot panics, with its locks held.
+func (t *tenant) mmapHead(inst *instance) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			inst.wedged.Store(true)
+			err = fmt.Errorf("%w (panic: %v)", errWedged, r)
+			t.fail(inst, err)
+		}
+	}()
+	inst.db.ForceHeadMMap()
+	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,11 +24,9 @@ func killed(t *testing.T, s *Store) string {
 	return copyDir(t, s.cfg.Dir)
 }
 
-// copyDir copies a directory, of files of head chunks without the 128 MiB of room that
-// they end in.
+// copyDir copies a directory.
 func copyDir(t *testing.T, from string) string {
 	t.Helper()
-	const most = 1 << 20
 	to := t.TempDir()
 	require.NoError(t, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		require.NoError(t, err)
@@ -38,15 +35,8 @@ func copyDir(t *testing.T, from string) string {
 		if d.IsDir() {
 			return os.MkdirAll(filepath.Join(to, rel), 0o700)
 		}
-		f, err := os.Open(path)
+		raw, err := os.ReadFile(path)
 		require.NoError(t, err)
-		defer f.Close()
-		raw, err := io.ReadAll(io.LimitReader(f, most))
-		require.NoError(t, err)
-		if len(raw) == most {
-			require.Contains(t, rel, "chunks_head")
-			raw = raw[:most/2]
-		}
 		return os.WriteFile(filepath.Join(to, rel), raw, 0o600)
 	}))
 	return to

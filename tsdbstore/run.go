@@ -95,6 +95,9 @@ func (s *Store) cutAll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if err := t.tend(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.logger.Error("cannot reload blocks, trying again later", "err", err)
+		}
 		if err := t.cut(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			t.logger.Error("cannot cut blocks, trying again later", "err", err)
 		}

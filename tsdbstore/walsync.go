@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 )
@@ -19,6 +18,8 @@ import (
 // Safe for concurrent use.
 type groupSync struct {
 	dirs []string
+	// syncPath syncs a file or a directory; replaced in tests.
+	syncPath func(path string) error
 
 	mu   sync.Mutex
 	next *syncRound // the round that new waiters join; nil: none is waiting
@@ -29,12 +30,13 @@ type groupSync struct {
 
 // syncRound is one sync and those who wait for it.
 type syncRound struct {
-	done chan struct{}
-	err  error
+	done    chan struct{}
+	err     error
+	waiters int
 }
 
 func newGroupSync(dirs ...string) *groupSync {
-	return &groupSync{dirs: dirs, synced: make(map[string]int)}
+	return &groupSync{dirs: dirs, syncPath: syncPath, synced: make(map[string]int)}
 }
 
 // wait returns when everything written before the call is durable.
@@ -42,11 +44,12 @@ func (g *groupSync) wait() error {
 	g.mu.Lock()
 	if round := g.next; round != nil {
 		// Not begun, so it will cover what this caller wrote.
+		round.waiters++
 		g.mu.Unlock()
 		<-round.done
 		return round.err
 	}
-	round := &syncRound{done: make(chan struct{})}
+	round := &syncRound{done: make(chan struct{}), waiters: 1}
 	g.next = round
 	g.mu.Unlock()
 
@@ -87,13 +90,13 @@ func (g *groupSync) syncDir(dir string) error {
 		if n < last {
 			continue
 		}
-		err := syncPath(filepath.Join(dir, fmt.Sprintf("%08d", n)))
+		err := g.syncPath(segmentPath(dir, n))
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // Truncated meanwhile.
 			return err
 		}
 		if n > last {
 			// The name of a new segment must be durable as well.
-			if err := syncPath(dir); err != nil {
+			if err := g.syncPath(dir); err != nil {
 				return err
 			}
 			g.synced[dir] = n

@@ -36,6 +36,7 @@ func TestBadConfiguration(t *testing.T) {
 	}
 	f("--help", "--no-such-flag")
 	f("--storage.block-duration=3h must be between", "--storage.block-duration=3h")
+	f("must be one of none,commit", "--storage.wal-sync=fsync")
 	f("--storage.out-of-order-window must be above 0", "--storage.out-of-order-window=0s")
 	f("--storage.retention.time=1h must be at least", "--storage.retention.time=1h")
 	f("is not host:port", "--web.listen-address=9009")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-io/penstock/querier/blockstore"
 	"github.com/penstock-io/penstock/refill"
+	"github.com/penstock-io/penstock/tsdbstore"
 )
 
 // config is everything that an operator can set on one node. The zero value is
@@ -55,6 +56,8 @@ type storageConfig struct {
 	retention        model.Duration
 	outOfOrderWindow model.Duration
 	blockDuration    model.Duration
+	walSync          string
+	minFreeBytes     units.Base2Bytes
 }
 
 type clusterConfig struct {
@@ -151,6 +154,10 @@ func addStorageFlags(cmd *kingpin.CmdClause, cfg *config) {
 		Default("2h").SetValue(&cfg.storage.outOfOrderWindow)
 	cmd.Flag("storage.block-duration", "Time range of a block. Shorter than 2h is for demos and tests. Must be the same on all members.").
 		Default("2h").SetValue(&cfg.storage.blockDuration)
+	cmd.Flag("storage.wal-sync", "When the write-ahead log and hints are synced to disk: none (when the kernel does; a power cut can lose the last seconds of a node) or commit (before each acknowledgement).").
+		Default(tsdbstore.WALSyncNone).EnumVar(&cfg.storage.walSync, tsdbstore.WALSyncNone, tsdbstore.WALSyncCommit)
+	cmd.Flag("storage.min-free-bytes", "Free space below which writes are answered 503, so that no write fails half-way. 0: no such mark.").
+		Default("512MiB").BytesVar(&cfg.storage.minFreeBytes)
 }
 
 func addClusterFlags(cmd *kingpin.CmdClause, c *clusterConfig) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
@@ -200,6 +201,8 @@ func (s *server) openStorage() error {
 		OutOfOrderWindow: time.Duration(cfg.storage.outOfOrderWindow),
 		Retention:        time.Duration(cfg.storage.retention),
 		ZeroAtStart:      cfg.ingest.zeroInjection,
+		WALSync:          cfg.storage.walSync,
+		MinFreeBytes:     minFree(cfg.storage.minFreeBytes),
 		Member:           s.identity.Name,
 		Held:             s.heldFunc(),
 		Limits:           s.storeLimits,
@@ -212,6 +215,14 @@ func (s *server) openStorage() error {
 
 	s.metadata, err = ingest.OpenMetadata(ingest.MetadataConfig{Dir: filepath.Join(cfg.storage.path, "metadata")}, s.logger.With("component", "metadata"), s.reg)
 	return err
+}
+
+// minFree is the low-water mark as the store takes it: there 0 is the default.
+func minFree(flag units.Base2Bytes) int64 {
+	if flag <= 0 {
+		return -1
+	}
+	return int64(flag)
 }
 
 // start joins the cluster, serves the listeners and starts the background loops.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-io/penstock/ingest"
 	"github.com/penstock-io/penstock/ingest/hint"
+	"github.com/penstock-io/penstock/tsdbstore"
 )
 
 const (
@@ -33,6 +34,9 @@ func (s *server) wireWrites() error {
 		Dir:      filepath.Join(s.cfg.storage.path, "hints"),
 		MaxBytes: hintBytesMax,
 		MaxAge:   hintAge(time.Duration(s.cfg.storage.outOfOrderWindow)),
+		// A hint is the copy of a member that has none: it must last as long as the others.
+		Sync: s.cfg.storage.walSync == tsdbstore.WALSyncCommit,
+		Room: s.store.CheckDisk,
 	}, s.logger.With("component", "hint"), s.reg)
 	if err != nil {
 		return err

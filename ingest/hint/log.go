@@ -53,6 +53,9 @@ type Config struct {
 	// Sync makes Append return only when the hint survives a power loss;
 	// without, it survives the death of the process.
 	Sync bool
+	// Room returns an error while the disk has no room for hints: what is left is
+	// needed by what was accepted before. Nil: it always has.
+	Room func() error
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 }
@@ -138,6 +141,13 @@ func (l *Log) Append(member string, payload []byte) error {
 		l.metrics.dropped.WithLabelValues(member, dropWriteError).Inc()
 		l.debts.add(member, now, now, dropWriteError)
 		return err
+	}
+	if l.cfg.Room != nil {
+		if err := l.cfg.Room(); err != nil {
+			l.metrics.dropped.WithLabelValues(member, dropDisk).Inc()
+			l.debts.add(member, now, now, dropDisk)
+			return fmt.Errorf("no room for hints: %w", err)
+		}
 	}
 	l.sweepNow(now, false)
 	need := int64(recordOverhead + len(payload))

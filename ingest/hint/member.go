@@ -153,7 +153,10 @@ func (m *memberLog) append(payload []byte, now time.Time) error {
 		_, err = m.active.Write(payload)
 	}
 	if err == nil && m.log.cfg.Sync {
-		err = m.active.Sync()
+		if err = m.active.Sync(); err != nil {
+			// What a failed sync left of the file in memory is not what the disk has.
+			defer m.seal()
+		}
 	}
 	if err != nil {
 		m.undo(seg)

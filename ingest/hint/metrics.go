@@ -10,6 +10,7 @@ const (
 	dropFull       = "full"
 	dropWriteError = "write_error"
 	dropCorrupt    = "corrupt"
+	dropDisk       = "low_disk"
 	// What follows are reasons of a Debt only: expired hints have a counter of their
 	// own, and no request that was taken in makes a hint that is too large.
 	dropExpired  = "expired"
@@ -51,7 +52,7 @@ func (m *metrics) touch(member string) {
 	for _, v := range []*prometheus.CounterVec{m.appended, m.replayed, m.expired, m.torn, m.replayErrs} {
 		v.WithLabelValues(member)
 	}
-	for _, reason := range []string{dropFull, dropWriteError, dropCorrupt} {
+	for _, reason := range []string{dropFull, dropWriteError, dropCorrupt, dropDisk} {
 		m.dropped.WithLabelValues(member, reason)
 	}
 }
