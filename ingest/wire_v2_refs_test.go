@@ -4,6 +4,7 @@
 package ingest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,7 +31,7 @@ func TestFormsOfReferences(t *testing.T) {
 	cached := &batchPool{limits: Limits{}.withDefaults(), cache: NewSeriesCache(CacheConfig{}, nil)}
 	scan := func(pool *batchPool, refs []byte) *Batch {
 		b := pool.get(testTenant)
-		series := append(refs[:len(refs):len(refs)], fieldV2Samples<<3|wireBytes, 2, 2<<3|wireVarint, 7)
+		series := slices.Concat(refs, []byte{fieldV2Samples<<3 | wireBytes, 2, 2<<3 | wireVarint, 7})
 		require.NoError(t, b.scanV2(appendEntry(body[:len(body):len(body)], fieldV2Series, series)))
 		require.Len(t, b.series, 1)
 		require.EqualValues(t, len(series)+5*writtenOverhead+len("__name__upjobx"), b.expanded)
@@ -55,8 +56,21 @@ func TestHashOfReferences(t *testing.T) {
 	pool := &batchPool{limits: Limits{}.withDefaults(), cache: NewSeriesCache(CacheConfig{}, nil)}
 	seen := map[labelHash][]uint32{{}: nil}
 	for _, refs := range [][]uint32{
-		{}, {1, 2}, {2, 1}, {1, 1}, {2, 2}, {1, 2, 3, 4}, {3, 4, 1, 2}, {1, 4, 3, 2}, {2, 1, 4, 3},
-		{1, 2, 1, 2}, {1, 2, 1, 2, 1, 2}, {0, 0}, {0, 0, 0, 0}, {0, 0, 1, 2}, {1, 2, 0, 0},
+		{},
+		{1, 2},
+		{2, 1},
+		{1, 1},
+		{2, 2},
+		{1, 2, 3, 4},
+		{3, 4, 1, 2},
+		{1, 4, 3, 2},
+		{2, 1, 4, 3},
+		{1, 2, 1, 2},
+		{1, 2, 1, 2, 1, 2},
+		{0, 0},
+		{0, 0, 0, 0},
+		{0, 0, 1, 2},
+		{1, 2, 0, 0},
 	} {
 		b := pool.get(testTenant)
 		for _, symbol := range []string{"", "a", "b", "c", "d"} {

@@ -239,9 +239,10 @@ func TestStripesAndDelay(t *testing.T) {
 	require.Equal(t, stripesMin, stripes(many, stripesMin*stripeWALBytes))
 	require.Equal(t, 2*stripesMin, stripes(many, stripesMin*stripeWALBytes+1))
 	require.Equal(t, stripesMax, stripes(many, math.MaxInt64))
-	require.Equal(t, stripesMax, stripes(1, 0), "a lone tenant")
-	require.Equal(t, stripesMax, stripes(8, 0))
-	require.Equal(t, stripesMax/2, stripes(9, 0))
+	require.Equal(t, stripesFresh, stripes(1, 0), "a lone tenant")
+	require.Equal(t, 2*stripesFresh, stripes(1, stripesFresh*stripeWALBytes+1), "a lone tenant that has grown")
+	require.Equal(t, stripesFresh, stripes(8, 0))
+	require.Equal(t, stripesFresh/2, stripes(9, 0))
 	require.Equal(t, stripesMin, stripes(100, 0))
 
 	require.Zero(t, cutDelay("", "a", time.Hour))
