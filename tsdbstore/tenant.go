@@ -129,11 +129,18 @@ func (t *tenant) openMended() (*instance, error) {
 		if err := t.prepareDir(); err != nil {
 			return nil, err
 		}
+		fromSnapshot := t.hasSnapshot()
 		inst, err := t.openInstance()
 		if err != nil {
 			moved, moveErr := t.quarantineBlocks()
 			if moved == 0 || moveErr != nil {
 				return nil, errors.Join(err, moveErr)
+			}
+			continue
+		}
+		if fromSnapshot && inst.watch.skipped() {
+			if err := t.discardSnapshot(inst); err != nil {
+				return nil, err
 			}
 			continue
 		}
