@@ -246,6 +246,8 @@ func (c *Cluster) publish() {
 	switch {
 	case v.MinoritySince.IsZero():
 		c.minority = time.Time{}
+	case v.MinoritySince.Equal(longAgo):
+		c.minority = longAgo
 	case c.minority.IsZero():
 		c.minority = c.cfg.Now()
 	}

@@ -49,8 +49,16 @@ func NewHistory(self Record, known []Record, rf int) *History {
 	}
 	h.records[self.Name] = self
 	h.alive[self.Name] = true
+	if !h.majority() {
+		h.minority = longAgo
+	}
 	return h
 }
+
+// longAgo is since when a member that starts is in the minority, until it sees a majority
+// of those that it knew. When it last saw one, before it stopped, is not known: were it
+// given time again with each start, it could go on alone for as long as it is restarted.
+var longAgo = time.Unix(0, 0).UTC()
 
 // View returns how the cluster looks at now. It must be called after every change,
 // because it is what notes when this member loses and regains the majority.

@@ -212,3 +212,24 @@ func TestLoadHistorySetsADamagedFileAside(t *testing.T) {
 	require.Equal(t, `{"version":1,"mem`, string(kept))
 	require.NoFileExists(t, path)
 }
+
+// TestRestartInTheMinority is of a member that starts again on the smaller side of a
+// partition: it has no more time to go on alone than before.
+func TestRestartInTheMinority(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	of := func(name string) Record {
+		return Record{Member: Member{Name: name, State: Active, Generation: 1}, LastSeen: now}
+	}
+	known := []Record{of("a"), of("b"), of("c"), of("d"), of("e")}
+
+	require.Zero(t, NewHistory(of("a"), nil, 3).View(now).MinoritySince, "the first of a cluster")
+
+	h := NewHistory(of("a"), known, 3)
+	require.Greater(t, now.Sub(h.View(now).MinoritySince), 24*time.Hour, "as if it had never seen a majority")
+	h.Seen(of("b"))
+	require.Greater(t, now.Sub(h.View(now).MinoritySince), 24*time.Hour, "two of five")
+	h.Seen(of("c"))
+	require.Zero(t, h.View(now).MinoritySince, "three of five")
+	h.Lost("c", now)
+	require.Equal(t, now, h.View(now).MinoritySince, "from then on its time counts")
+}

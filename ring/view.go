@@ -20,8 +20,9 @@ type View struct {
 	// that is not in the bucket.
 	Members []MemberStatus
 	// MinoritySince is when this node last stopped seeing a majority of the members
-	// of Ring alive; zero while it sees one. A node that is in the minority for
-	// long must not go on alone.
+	// of Ring alive; zero while it sees one, and long ago if it knew others when it
+	// started and has not seen one since. A node that is in the minority for long must not go
+	// on alone.
 	MinoritySince time.Time
 }
 

@@ -58,9 +58,16 @@ func (t *tenant) openMended() (*instance, error) {
 			}
 			continue
 		}
+		fromSnapshot := t.hasSnapshot()
 		inst, err := t.openInstance()
 		if err != nil {
 			if err := t.mendUnopenable(err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if fromSnapshot && inst.watch.skipped() {
+			if err := t.discardSnapshot(inst); err != nil {
 				return nil, err
 			}
 			continue

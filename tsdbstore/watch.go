@@ -21,6 +21,8 @@ const (
 	// These two tell of damage that the write logs make good.
 	mmapCorruptions = "prometheus_tsdb_mmap_chunk_corruptions_total"
 	snapshotErrors  = "prometheus_tsdb_snapshot_replay_error_total"
+	// wblUnknownRefs counts by kind, so that its metrics come and go.
+	wblUnknownRefs = "prometheus_tsdb_wbl_replay_unknown_refs_total"
 )
 
 // watch is the registerer of one open TSDB. It keeps the few counters above and
@@ -28,6 +30,7 @@ const (
 // tenants. Filled during tsdb.Open, read-only and safe for concurrent use after.
 type watch struct {
 	counters map[string]prometheus.Metric
+	unknown  prometheus.Collector // wblUnknownRefs.
 }
 
 var _ prometheus.Registerer = (*watch)(nil)
@@ -40,6 +43,9 @@ func newWatch() *watch {
 // would be if another version of the TSDB had renamed it.
 func (w *watch) verify(outOfOrder bool) error {
 	names := []string{walWritesFailed, walCorruptions}
+	if w.unknown == nil {
+		return fmt.Errorf("this version of the TSDB has no counter %s: a load of its write logs cannot be checked", wblUnknownRefs)
+	}
 	if outOfOrder {
 		names = append(names, wblWritesFailed)
 	}
@@ -61,6 +67,17 @@ func (w *watch) repaired() bool {
 	return w.value(walCorruptions) > 0
 }
 
+// skipped tells whether opening the TSDB met samples in the WBL whose series it did
+// not know, and left them out.
+func (w *watch) skipped() bool {
+	skipped := false
+	for metric := range collect(w.unknown) {
+		var out dto.Metric
+		skipped = skipped || metric.Write(&out) != nil || out.GetCounter().GetValue() > 0
+	}
+	return skipped
+}
+
 func (w *watch) value(name string) float64 {
 	metric := w.counters[name]
 	if metric == nil {
@@ -80,15 +97,24 @@ func (w *watch) Register(c prometheus.Collector) error {
 	if !ok {
 		return nil
 	}
+	if name == wblUnknownRefs {
+		w.unknown = c
+		return nil
+	}
+	for metric := range collect(c) {
+		w.counters[name] = metric
+	}
+	return nil
+}
+
+// collect returns the metrics of a collector, all of which must be received.
+func collect(c prometheus.Collector) <-chan prometheus.Metric {
 	metrics := make(chan prometheus.Metric)
 	go func() {
 		defer close(metrics)
 		c.Collect(metrics)
 	}()
-	for metric := range metrics {
-		w.counters[name] = metric
-	}
-	return nil
+	return metrics
 }
 
 // MustRegister implements prometheus.Registerer.
@@ -111,7 +137,7 @@ func watchedName(c prometheus.Collector) (found string, ok bool) {
 	for desc := range descs {
 		// A Desc shows its name only in its text.
 		text := desc.String()
-		for _, name := range []string{walWritesFailed, wblWritesFailed, walCorruptions, mmapCorruptions, snapshotErrors} {
+		for _, name := range []string{walWritesFailed, wblWritesFailed, walCorruptions, mmapCorruptions, snapshotErrors, wblUnknownRefs} {
 			if strings.HasPrefix(text, `Desc{fqName: "`+name+`"`) {
 				found, ok = name, true
 			}
