@@ -4,7 +4,6 @@
 package fault
 
 import (
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -30,7 +29,8 @@ func (r *rig) kill(i int) {
 	r.steady(r.between(0, 2*time.Second))
 }
 
-// fillDisk takes all space from a member's disk, for long enough to meet a block cut about every second time.
+// fillDisk takes all space from a member's disk, for long enough to meet a block cut about every second time. The member
+// must live through it.
 func (r *rig) fillDisk(int) {
 	n := r.anyNode()
 	defer r.harmed(n)()
@@ -46,6 +46,10 @@ func (r *rig) fillDisk(int) {
 	}
 	disk.Free()
 	r.steady(r.between(time.Second, 3*time.Second))
+	if n.Process.Ended() {
+		r.t.Errorf("%s ended by itself on a full disk:\n%s", n.Name, n.Process.LogTail())
+		n.Start()
+	}
 }
 
 // replaceDisk brings a member back without anything that it had.
@@ -60,20 +64,6 @@ func (r *rig) replaceDisk(int) {
 	r.steady(r.between(0, 5*time.Second))
 	n.Start()
 	n.WaitReady()
-}
-
-// knowsRefill tells whether members are given back what they lost. Until they are, nobody may be harmed after a new
-// disk.
-func (r *rig) knowsRefill() bool {
-	resp, err := r.cluster.Nodes[0].Call("/api/v1/status/refill", nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if resp.Code == http.StatusNotFound {
-		r.t.Log("new disk: left out, this build does not refill a member")
-		return false
-	}
-	return true
 }
 
 // rolling restarts every member, one after the other, as an upgrade does, and demands that nobody outside notices: no

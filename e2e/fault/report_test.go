@@ -14,6 +14,9 @@ import (
 	"github.com/penstock-io/penstock/e2e/harness"
 )
 
+// maxComplaints are shown of a server.
+const maxComplaints = 5
+
 // report is what a run is summed up in.
 type report struct {
 	phases  []phaseReport
@@ -68,7 +71,7 @@ func (r *rig) phase(name string, times int, fault func(i int)) phaseReport {
 	}
 	for _, server := range []*harness.Prometheus{r.a, r.b} {
 		if err := server.Lost(); err != nil {
-			r.t.Errorf("%s: %v", name, err)
+			r.t.Errorf("%s: %v:\n%s", name, err, complaints(server))
 		}
 	}
 	r.t.Logf("%s: %d times in %s; direct: %s; proxied: %s; %d of %d questions failed, %d of them at members that were not harmed",
@@ -81,6 +84,17 @@ func (r *rig) phase(name string, times int, fault func(i int)) phaseReport {
 	}
 	r.report.phases = append(r.report.phases, p)
 	return p
+}
+
+// complaints are the last lines of a server's log that say why a write was given up.
+func complaints(p *harness.Prometheus) string {
+	var lines []string
+	for line := range strings.Lines(p.Process.Log()) {
+		if strings.Contains(line, "non-recoverable") || strings.Contains(line, "not written") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-maxComplaints):], "")
 }
 
 // print writes the table.

@@ -5,10 +5,7 @@ package fault
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"net/http"
-	"net/url"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -217,48 +214,6 @@ func (r *rig) others(n *harness.Node) []*harness.Node {
 		}
 	}
 	return out
-}
-
-// repaired waits until the next member may be harmed, and returns how long that took: all are ready and see one ring,
-// and each has said once since then that it keeps nothing for anybody. Not all at once: on a busy machine there is always
-// somebody who is slow for a moment and gets a hint.
-func (r *rig) repaired() time.Duration {
-	r.t.Helper()
-	start := time.Now()
-	for _, n := range r.cluster.Nodes {
-		n.WaitReady()
-	}
-	r.cluster.WaitWhole(rejoinWithin)
-	for _, n := range r.cluster.Nodes {
-		harness.Eventually(r.t, repairWithin, "what "+n.Name+" keeps for others is delivered", func() error { return delivered(n) })
-		harness.Eventually(r.t, repairWithin, n.Name+" says that all copies are there", func() error { return redundant(n) })
-	}
-	return time.Since(start)
-}
-
-// delivered is nil when a node keeps nothing for others.
-func delivered(n *harness.Node) error {
-	m, err := n.Metrics()
-	if err != nil {
-		return err
-	}
-	if pending := m.Total("penstock_hint_pending_records"); pending != 0 {
-		return fmt.Errorf("%g hints", pending)
-	}
-	return nil
-}
-
-// redundant is nil when a node says that another one may be harmed. A node that does not know the question answers it
-// as the one whether it is ready.
-func redundant(n *harness.Node) error {
-	resp, err := n.Call("/-/ready", url.Values{"level": {"redundant"}})
-	if err != nil {
-		return err
-	}
-	if resp.Code != http.StatusOK {
-		return fmt.Errorf("status %d: %.300s", resp.Code, resp.Body)
-	}
-	return nil
 }
 
 // settle ends the loads and waits until everything that was begun is decided and delivered.
