@@ -129,10 +129,13 @@ func (a *admission) pay(now time.Time, c Counts) error {
 }
 
 // giveBack returns what was paid for a request that will be sent again.
-func (a *admission) giveBack() {
-	if a.paid > 0 {
-		a.load.rate.giveBack(a.paid)
-		a.paid = 0
+func (a *admission) giveBack() { a.refund(a.paid) }
+
+// refund returns what was paid for n samples, of what was paid.
+func (a *admission) refund(n int) {
+	if n = min(n, a.paid); n > 0 {
+		a.load.rate.giveBack(n)
+		a.paid -= n
 	}
 }
 

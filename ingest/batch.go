@@ -30,6 +30,8 @@ type Batch struct {
 	// can be passed on as it is, in the protocol it came in.
 	wire  []byte
 	proto protocol
+	// ha is set with an election only.
+	ha haBatch
 
 	limits  Limits
 	decoder labelDecoder
@@ -88,12 +90,17 @@ func (b *Batch) refuseItems(i int, items Counts, r *refusal) {
 
 // offered counts the items that the owners are asked to take.
 func (b *Batch) offered() Counts {
-	c := b.received
+	c := b.chargeable()
 	for _, r := range b.refused {
-		c.Samples -= r.Items.Samples
-		c.Histograms -= r.Items.Histograms
-		c.Exemplars -= r.Items.Exemplars
+		c.sub(r.Items)
 	}
+	return c
+}
+
+// chargeable counts the items that were received and not dropped for an HA replica.
+func (b *Batch) chargeable() Counts {
+	c := b.received
+	c.sub(b.ha.dropped)
 	return c
 }
 
@@ -152,7 +159,9 @@ type batchPool struct {
 	cache  *SeriesCache // may be nil
 	// strict is set where requests have to pass the public limits.
 	strict bool
-	pool   sync.Pool
+	// election is nil when it is off.
+	election *Election
+	pool     sync.Pool
 }
 
 // get returns an empty batch with one reference.
@@ -189,6 +198,7 @@ func (p *batchPool) put(b *Batch) {
 	b.labelRefs, b.familySeen = b.labelRefs[:0], b.familySeen[:0]
 	b.histograms = cleared(b.histograms)
 	b.exemplars = cleared(b.exemplars)
+	b.ha = haBatch{shares: cleared(b.ha.shares), of: b.ha.of[:0]}
 	b.valid, b.samples, b.arena = b.valid[:0], b.samples[:0], b.arena[:0]
 	b.wireBuf, b.bodyBuf = b.wireBuf[:0], b.bodyBuf[:0]
 	b.Tenant, b.cache, b.wire, b.received, b.spareUsed, b.expanded = "", nil, nil, Counts{}, 0, 0

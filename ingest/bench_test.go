@@ -60,8 +60,14 @@ func newBenchLoad(t testing.TB, v2 bool) *benchLoad { return newBenchLoadOf(t, v
 
 func newBenchLoadOf(t testing.TB, v2 bool, series int) *benchLoad {
 	t.Helper()
-	l := &benchLoad{contentType: typeV1, now: time.Now().Add(-time.Hour).UnixMilli()}
-	req := benchRequestOf(l.now, series)
+	now := time.Now().Add(-time.Hour).UnixMilli()
+	return newBenchLoadFrom(t, v2, benchRequestOf(now, series), now)
+}
+
+// newBenchLoadFrom makes requests like req, all of whose samples are of the time now.
+func newBenchLoadFrom(t testing.TB, v2 bool, req *prompb.WriteRequest, now int64) *benchLoad {
+	t.Helper()
+	l := &benchLoad{contentType: typeV1, now: now}
 	l.body = encodeV1(t, req)
 	if v2 {
 		l.contentType, l.body = typeV2, encodeV2(t, toV2(req.Timeseries))
@@ -75,7 +81,7 @@ func newBenchLoadOf(t testing.TB, v2 bool, series int) *benchLoad {
 			l.times = append(l.times, i)
 		}
 	}
-	require.Len(t, l.times, series)
+	require.Len(t, l.times, len(req.Timeseries))
 	return l
 }
 
@@ -126,14 +132,18 @@ func (s steadyStore) AppenderV2(ctx context.Context, tenant string) (storage.App
 }
 
 // cachedNode is a handler over a cluster of one, with a series cache.
-func cachedNode(store AppenderSource) http.Handler {
+func cachedNode(store AppenderSource, change ...func(*HandlerConfig)) http.Handler {
 	self := ring.Member{Name: "a", State: ring.Active}
 	view := &ring.View{Self: "a", Ring: ring.New([]ring.Member{self}, 1), Members: []ring.MemberStatus{{Member: self, Alive: true}}}
 	d := NewDistributor(DistributorConfig{
 		RF: 1, View: func() *ring.View { return view }, Hints: newMemHints(),
 		Local: NewLocal(LocalConfig{Store: store}, nil),
 	}, quietLogger(), nil)
-	return NewHandler(HandlerConfig{Writer: d, Tenant: tenantOf, Cache: NewSeriesCache(CacheConfig{}, nil)}, quietLogger(), nil)
+	cfg := HandlerConfig{Writer: d, Tenant: tenantOf, Cache: NewSeriesCache(CacheConfig{}, nil)}
+	for _, f := range change {
+		f(&cfg)
+	}
+	return NewHandler(cfg, quietLogger(), nil)
 }
 
 // replicatedNode is one of three members whose peers accept everything.

@@ -33,6 +33,8 @@ type HandlerConfig struct {
 	Admit func() error
 	// Cache is shared with the internal handler and Local; nil is none.
 	Cache *SeriesCache
+	// Election drops what need not be stored of HA replicas; nil is off.
+	Election *Election
 	// MaxInflightBytes bounds the decoded bytes of all requests under way; beyond it
 	// senders are told to come back. Zero means DefaultInflightBytes.
 	MaxInflightBytes int64
@@ -95,7 +97,7 @@ func newHandler(cfg HandlerConfig, logger *slog.Logger, reg prometheus.Registere
 	return &handler{
 		cfg:      cfg,
 		inflight: gate{limit: cfg.MaxInflightBytes},
-		batches:  batchPool{limits: cfg.Limits, cache: cfg.Cache, strict: true},
+		batches:  batchPool{limits: cfg.Limits, cache: cfg.Cache, strict: true, election: cfg.Election},
 		logger:   logger,
 		metrics:  newHandlerMetrics(reg),
 		limited:  newLimitMetrics(reg),
@@ -146,7 +148,11 @@ func (h *handler) serve(r *http.Request) (protocol, answer) {
 	h.metrics.count(b, o)
 	h.limited.series(tenant, b.refused)
 	h.limited.series(tenant, o.Rejected)
-	h.cfg.Ledger.record(r, b, o)
+	booked := h.cfg.Ledger.record(r, b, o)
+	if parts := h.cfg.Election.settle(b, &o); len(parts) > 0 {
+		whole := len(b.ha.shares) == 1 && b.ha.series == len(b.series)
+		h.cfg.Election.keep(parts, booked, fingerprintOf(b), whole)
+	}
 	return proto, answerOutcome(b, o)
 }
 
@@ -184,7 +190,7 @@ func (h *handler) accept(b *Batch, r *http.Request, proto protocol, room *admiss
 	if err := b.receive(r, proto, bounds, room); err != nil {
 		return err
 	}
-	return room.pay(h.cfg.Now(), b.received)
+	return room.pay(h.cfg.Now(), b.chargeable())
 }
 
 // receive fills the batch from a request, taking up room for it.
@@ -205,20 +211,33 @@ func (b *Batch) receive(r *http.Request, proto protocol, bounds timeBounds, room
 	return b.parseOrRefuse(proto, bounds)
 }
 
+func (b *Batch) scan(proto protocol) error {
+	if proto == protoV2 {
+		return b.scanV2(b.bodyBuf)
+	}
+	return b.scanV1(b.bodyBuf)
+}
+
 // parse scans and validates the decompressed body.
 func (b *Batch) parse(proto protocol, bounds timeBounds) error {
-	scan := b.scanV1
-	if proto == protoV2 {
-		scan = b.scanV2
-	}
-	if err := scan(b.bodyBuf); err != nil {
+	if err := b.scan(proto); err != nil {
 		return err
 	}
-	if err := b.validate(bounds); err != nil {
+	if err := b.siftAndValidate(bounds); err != nil {
 		return err
 	}
-	if len(b.refused) == 0 {
+	if len(b.refused) == 0 && b.ha.series == 0 {
 		b.wire, b.proto = b.wireBuf, proto
 	}
 	return nil
+}
+
+// siftAndValidate drops the series of a scanned batch that need not be stored, and
+// validates the others. What is dropped is not looked up or decoded, and does not get
+// into the cache.
+func (b *Batch) siftAndValidate(bounds timeBounds) error {
+	if e := b.pool.election; e != nil && e.sift(b, bounds) {
+		return nil // Nothing is left.
+	}
+	return b.validate(bounds)
 }

@@ -89,7 +89,8 @@ func (c LedgerConfig) withDefaults() LedgerConfig {
 // Ledger accounts for what each sender delivered to this member and what became of
 // it, as metrics and as a status page:
 //
-//	received = accepted + rejected + unavailable, and distinct = accepted - duplicate
+//	received = accepted + rejected + unavailable
+//	distinct = accepted - duplicate - deduplicated + restored
 //
 // A request is booked once, when it is answered. A 503 promises nothing and the sender
 // delivers all of it again, so that all of it is unavailable, whatever single owners
@@ -146,20 +147,25 @@ func (l *Ledger) Run(ctx context.Context) error {
 	}
 }
 
-// record books an answered request. It takes one lock for the sender and one for the
-// request, and allocates only for a sender that it has not seen before.
-func (l *Ledger) record(r *http.Request, b *Batch, o Outcome) {
+// record books an answered request and returns where, unless nothing was promised. It
+// takes one lock for the sender and one for the request, and allocates only for a sender
+// that it has not seen before.
+func (l *Ledger) record(r *http.Request, b *Batch, o Outcome) ledgerEntry {
 	if l == nil || len(b.series) == 0 {
-		return // Metadata alone carries no external labels, and no samples.
+		return ledgerEntry{} // Metadata alone carries no external labels, and no samples.
 	}
 	now := l.cfg.Now()
 	s := l.row(l.identify(r, b), now, true)
 	d := deliveryOf(b, o)
 	d.retried = retried(r)
-	if d.accepted > 0 {
-		d.duplicate = l.acked.note(fingerprintOf(b), s, d.accepted, now)
+	if stored := d.accepted - d.deduplicated; stored > 0 {
+		d.duplicate = l.acked.note(fingerprintOf(b), s, stored, now)
 	}
 	s.book(&d, b.refused, o.Rejected, now)
+	if d.unavailable {
+		return ledgerEntry{}
+	}
+	return ledgerEntry{ledger: l, sender: s}
 }
 
 // refuse books a request of which no owner was asked for anything. b is what was read

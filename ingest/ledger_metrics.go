@@ -35,6 +35,10 @@ var (
 		"Samples and histograms that were promised to a sender, each time that they were delivered.")
 	descSenderDuplicate = senderDesc("duplicate_samples_total",
 		"Those of the accepted samples that came in a request which had been answered before.")
+	descSenderDeduplicated = senderDesc("deduplicated_samples_total",
+		"Those of the accepted samples that were not stored, because another server of the HA pair was elected.")
+	descSenderRestored = senderDesc("restored_samples_total",
+		"Those of the deduplicated samples that were stored after all, because the elected server had not covered their time.")
 	descSenderRejected    = senderDesc("rejected_samples_total", "Samples and histograms that were refused for good.", "reason")
 	descSenderUnavailable = senderDesc("unavailable_samples_total",
 		"Samples and histograms of requests that the sender was told to deliver again.")
@@ -54,7 +58,7 @@ type senderCollector struct{ ledger *Ledger }
 // Describe implements prometheus.Collector.
 func (c senderCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSenderRequests, descSenderRetried, descSenderReceived, descSenderAccepted, descSenderDuplicate, descSenderRejected,
+		descSenderRequests, descSenderRetried, descSenderReceived, descSenderAccepted, descSenderDuplicate, descSenderDeduplicated, descSenderRestored, descSenderRejected,
 		descSenderUnavailable, descSenderHinted, descSenderLastRequest, descSenderLastSample, descSenderLag,
 	} {
 		ch <- d
@@ -85,6 +89,8 @@ func collectSender(ch chan<- prometheus.Metric, s SenderStatus) {
 	count(descSenderReceived, s.Samples.Received)
 	count(descSenderAccepted, s.Samples.Accepted)
 	count(descSenderDuplicate, s.Samples.Duplicate)
+	count(descSenderDeduplicated, s.Samples.Deduplicated)
+	count(descSenderRestored, s.Samples.Restored)
 	count(descSenderUnavailable, s.Samples.Unavailable)
 	count(descSenderHinted, s.Samples.Hinted)
 	for reason, n := range s.Reasons {

@@ -13,7 +13,7 @@ import (
 // once they are translated, whether they ever are. So its sums are those of remote write,
 // and of what a query finds.
 //
-//	received = sifted + left + targets = accepted + refused
+//	received = sifted + left + targets = accepted + deduplicated + refused
 type otlpDelivery struct {
 	request fingerprint
 	// sender is who the first batch says it is from; nil until there is one.
@@ -27,8 +27,9 @@ type otlpDelivery struct {
 	// unwritten is why samples are neither refused nor accepted, if there are any.
 	unwritten Reason
 
-	accepted, hinted int
-	newest           int64
+	// accepted is what is stored, deduplicated what need not be.
+	accepted, deduplicated, hinted int
+	newest                         int64
 }
 
 // refuse notes samples that were refused.
@@ -54,6 +55,7 @@ func (d *otlpDelivery) identify(l *Ledger, r *http.Request, b *Batch) {
 // add notes what became of a batch.
 func (d *otlpDelivery) add(b *Batch, o Outcome) {
 	d.accepted += o.Written.stored()
+	d.deduplicated += b.ha.dropped.stored()
 	d.hinted += o.Hinted
 	d.newest = max(d.newest, newestSample(b, o))
 	for _, list := range [][]Rejection{b.refused, o.Rejected} {
@@ -66,7 +68,7 @@ func (d *otlpDelivery) add(b *Batch, o Outcome) {
 // settle gives the samples that never got into a batch their reason, and returns what was
 // received.
 func (d *otlpDelivery) settle() int {
-	booked := d.accepted
+	booked := d.accepted + d.deduplicated
 	for _, n := range d.refused {
 		booked += n
 	}
@@ -75,10 +77,11 @@ func (d *otlpDelivery) settle() int {
 	return booked + max(0, missing)
 }
 
-// recordOTLP books an OTLP request that was read and answered with the given status.
-func (l *Ledger) recordOTLP(r *http.Request, tenant string, d *otlpDelivery, status int) {
+// recordOTLP books an OTLP request that was read and answered with the given status, and
+// returns where, as record does.
+func (l *Ledger) recordOTLP(r *http.Request, tenant string, d *otlpDelivery, status int) ledgerEntry {
 	if l == nil || d.sifted+d.left == 0 {
-		return
+		return ledgerEntry{}
 	}
 	id := senderID{tenant: tenant, address: l.address(r)}
 	if d.sender != nil {
@@ -91,15 +94,17 @@ func (l *Ledger) recordOTLP(r *http.Request, tenant string, d *otlpDelivery, sta
 		// Translation has stopped somewhere; all of the data points have to come again.
 		out.unavailable, out.received = true, d.sifted+d.left
 		s.book(&out, nil, nil, now)
-		return
+		return ledgerEntry{}
 	}
-	out.received, out.accepted, out.hinted, out.newest = d.settle(), d.accepted, d.hinted, d.newest
-	if out.accepted > 0 {
-		out.duplicate = l.acked.note(d.request, s, out.accepted, now)
+	out.received, out.hinted, out.newest = d.settle(), d.hinted, d.newest
+	out.accepted, out.deduplicated = d.accepted+d.deduplicated, d.deduplicated
+	if d.accepted > 0 {
+		out.duplicate = l.acked.note(d.request, s, d.accepted, now)
 	}
 	var rejected []Rejection
 	for _, reason := range slices.Sorted(maps.Keys(d.refused)) {
 		rejected = append(rejected, Rejection{Reason: reason, Items: Counts{Samples: d.refused[reason]}})
 	}
 	s.book(&out, rejected, nil, now)
+	return ledgerEntry{ledger: l, sender: s}
 }

@@ -49,7 +49,13 @@ type SampleCounts struct {
 	// Duplicate are those of Accepted that came in a request which had been answered
 	// before, byte for byte.
 	Duplicate uint64 `json:"duplicate"`
-	// Distinct is Accepted without Duplicate.
+	// Deduplicated are those of Accepted that were not stored, because another server
+	// of the HA pair was elected. Restored are those of them that were stored after
+	// all, because the elected one had not covered their time.
+	Deduplicated uint64 `json:"deduplicated"`
+	Restored     uint64 `json:"restored"`
+	// Distinct is what is stored of Accepted: without Duplicate and without what of
+	// Deduplicated was not restored.
 	Distinct uint64 `json:"distinct"`
 	Rejected uint64 `json:"rejected"`
 	// Unavailable came in requests that have to be delivered again.
@@ -63,6 +69,8 @@ func (c *SampleCounts) add(o SampleCounts) {
 	c.Received += o.Received
 	c.Accepted += o.Accepted
 	c.Duplicate += o.Duplicate
+	c.Deduplicated += o.Deduplicated
+	c.Restored += o.Restored
 	c.Distinct += o.Distinct
 	c.Rejected += o.Rejected
 	c.Unavailable += o.Unavailable
@@ -79,7 +87,7 @@ func (c *RequestCounts) add(o RequestCounts) {
 
 // delivery is one answered request in the units of the ledger.
 type delivery struct {
-	received, accepted, duplicate, hinted int
+	received, accepted, duplicate, deduplicated, hinted int
 
 	newest      int64 // timestamp of an accepted sample; 0 is none
 	unavailable bool  // the sender has to deliver all of it again
@@ -89,7 +97,8 @@ type delivery struct {
 func deliveryOf(b *Batch, o Outcome) delivery {
 	d := delivery{received: b.received.stored(), unavailable: o.Unavailable > 0}
 	if !d.unavailable {
-		d.accepted, d.hinted = o.Written.stored(), o.Hinted
+		d.deduplicated, d.hinted = b.ha.dropped.stored(), o.Hinted
+		d.accepted = o.Written.stored() + d.deduplicated
 		d.newest = newestSample(b, o)
 	}
 	return d
@@ -146,6 +155,7 @@ func (s *sender) book(d *delivery, refused, rejected []Rejection, now time.Time)
 	}
 	s.samples.Accepted += uint64(d.accepted)
 	s.samples.Duplicate += uint64(d.duplicate)
+	s.samples.Deduplicated += uint64(d.deduplicated)
 	s.samples.Hinted += uint64(d.hinted)
 	s.newest = max(s.newest, d.newest)
 	if len(refused)+len(rejected) == 0 {
@@ -193,6 +203,15 @@ func (s *sender) addDuplicates(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.samples.Duplicate += uint64(n)
+}
+
+// addRestored notes that samples which are booked as deduplicated were stored; so many
+// of them were stored before.
+func (s *sender) addRestored(n, duplicate int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.samples.Restored += uint64(n)
+	s.samples.Duplicate += uint64(duplicate)
 }
 
 func (s *sender) silentSince(t time.Time) bool {

@@ -53,7 +53,8 @@ func (s *sender) status() SenderStatus {
 
 // settle computes what follows from the rest.
 func (s *SenderStatus) settle(now time.Time) {
-	s.Samples.Distinct = s.Samples.Accepted - s.Samples.Duplicate
+	c := &s.Samples
+	c.Distinct = c.Accepted + c.Restored - c.Duplicate - c.Deduplicated
 	if !s.LastSample.IsZero() {
 		s.LagSeconds = now.Sub(s.LastSample).Round(time.Millisecond).Seconds()
 	}

@@ -82,7 +82,10 @@ func (h *otlpHandler) serve(r *http.Request) (otlpFormat, otlpAnswer) {
 	if a.status == http.StatusServiceUnavailable {
 		room.giveBack()
 	}
-	h.cfg.Ledger.recordOTLP(r, tenant, &result.delivery, a.status)
+	d := &result.delivery
+	booked := h.cfg.Ledger.recordOTLP(r, tenant, d, a.status)
+	whole := len(result.held) == 1 && d.accepted+len(d.refused) == 0
+	h.cfg.Election.keep(result.held, booked, d.request, whole)
 	return format, a
 }
 

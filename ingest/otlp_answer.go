@@ -29,6 +29,8 @@ type otlpResult struct {
 
 	// delivery is the same in samples.
 	delivery otlpDelivery
+	// held are the parts that were dropped because another HA replica is elected.
+	held []heldRequest
 }
 
 // refuse notes that data points were refused before they were translated. None, with a

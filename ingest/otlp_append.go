@@ -230,7 +230,7 @@ func (c *otlpCollector) flush() {
 		c.stopped = err
 		return
 	}
-	if err := b.validate(c.bounds); err != nil {
+	if err := b.siftAndValidate(c.bounds); err != nil {
 		c.stopped = err
 		return
 	}
@@ -242,19 +242,25 @@ func (c *otlpCollector) flush() {
 	c.handler.limited.series(c.room.tenant, b.refused)
 	c.handler.limited.series(c.room.tenant, o.Rejected)
 	c.result.addOutcome(b, o, c.owners)
+	c.result.held = append(c.result.held, c.handler.cfg.Election.settle(b, &o)...)
 }
 
 // pay takes the samples of the request from the rate of the tenant, all of them before the
 // first batch is written: what is answered 429 has stored nothing. What counts is what the
-// data points become, not how many there are, and not target_info, which nobody sent.
+// data points become, not how many there are, and not target_info, which nobody sent. What
+// is dropped of an HA replica is not paid for, or is paid back.
 func (c *otlpCollector) pay(b *Batch) error {
-	if c.paid {
+	d, dropped := &c.result.delivery, b.ha.dropped.stored()
+	d.identify(c.handler.cfg.Ledger, c.request, b)
+	switch {
+	case c.paid:
+		c.room.refund(dropped)
 		return nil
+	case dropped > 0 && len(b.valid) == 0:
+		return nil // A batch to come may be written.
 	}
 	c.paid = true
-	d := &c.result.delivery
-	d.identify(c.handler.cfg.Ledger, c.request, b)
-	return c.room.pay(c.handler.cfg.Now(), Counts{Samples: d.left})
+	return c.room.pay(c.handler.cfg.Now(), Counts{Samples: max(0, d.left-d.deduplicated-dropped)})
 }
 
 // appendLabelSet appends the label entries of a TimeSeries.

@@ -141,6 +141,12 @@ func (c *Counts) add(o Counts) {
 	c.Exemplars += o.Exemplars
 }
 
+func (c *Counts) sub(o Counts) {
+	c.Samples -= o.Samples
+	c.Histograms -= o.Histograms
+	c.Exemplars -= o.Exemplars
+}
+
 func (c Counts) total() int { return c.Samples + c.Histograms + c.Exemplars }
 
 // Rejection says of one series of a batch what was refused, and why.

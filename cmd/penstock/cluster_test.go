@@ -204,6 +204,7 @@ type answer struct {
 		Result []struct {
 			Metric map[string]string `json:"metric"`
 			Value  [2]any            `json:"value"`
+			Values [][2]any          `json:"values"`
 		} `json:"result"`
 	} `json:"data"`
 }

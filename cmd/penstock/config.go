@@ -45,11 +45,12 @@ func (c *config) finish() error {
 			c.cluster.replicationFactor = 3
 		}
 	}
-	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkSenders} {
+	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkElection} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
+	c.nameSenders()
 	return nil
 }
 

@@ -34,6 +34,7 @@ var errDraining = errors.New("this member is being drained; it takes no more wri
 // drain takes this member out of the cluster for good:
 //
 //	check   the others can carry on, and there is a bucket to hold what is here
+//	held    what was dropped of HA replicas is stored, and nothing is dropped any more
 //	fence   LEAVING is gossiped, no write is taken any more
 //	hints   those that this member keeps are delivered
 //	cut     every head becomes blocks
@@ -49,11 +50,15 @@ func (s *server) drain(ctx context.Context, force bool, say func(format string, 
 	if err := s.checkDrain(ctx, force, say); err != nil {
 		return err
 	}
+	if err := s.drainHeld(ctx, force, say); err != nil {
+		return err
+	}
 	say("fencing: no more writes to this member")
 	s.draining.Store(true)
 	defer func() {
 		if err != nil {
 			s.draining.Store(false)
+			s.resumeElection()
 			err = errors.Join(err, s.members.SetState(ring.Active))
 			say("back in service")
 		}
@@ -63,7 +68,7 @@ func (s *server) drain(ctx context.Context, force bool, say func(format string, 
 	}
 	wait(ctx, leaveGrace)
 	for _, step := range []func(context.Context, bool, func(string, ...any)) error{
-		s.drainHints, s.drainHeads, s.drainBlocks, s.tellBlocks,
+		s.drainHeld, s.drainHints, s.drainHeads, s.drainBlocks, s.tellBlocks,
 	} {
 		if err := step(ctx, force, say); err != nil {
 			return err

@@ -27,6 +27,7 @@ type config struct {
 	objstore objstoreConfig
 	query    queryConfig
 	limits   limitsConfig
+	election electionConfig
 	senders  sendersConfig
 	otlp     otlpConfig
 	log      promslog.Config
@@ -99,6 +100,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	addStorageFlags(cmd, cfg)
 	addIngestFlags(cmd, cfg)
 	addClusterFlags(cmd, &cfg.cluster)
+	addElectionFlags(cmd, &cfg.election)
 	addSenderFlags(cmd, &cfg.senders)
 
 	cmd.Flag("objstore.config-file", "File with the object storage configuration in Thanos' objstore YAML. Without it a lone node keeps blocks in a directory below --storage.path and a cluster keeps none.").

@@ -61,6 +61,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Admit:     s.admitWrite,
 		Cache:     s.series,
 		Ledger:    s.ledger,
+		Election:  s.election,
 	}, translation, s.logger.With("component", "write"), s.reg)
 	mux.Handle("/api/v1/otlp/v1/metrics", otlp)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
@@ -113,6 +114,9 @@ func (s *server) internalMux() *http.ServeMux {
 	mux.Handle("POST "+pathInternalLoss, s.auth.Middleware(http.HandlerFunc(s.takeLoss)))
 	mux.Handle("POST "+pathInternalBlocks, s.auth.Middleware(http.HandlerFunc(s.syncBlocks)))
 	mux.Handle("GET "+pathSurvey, s.auth.Middleware(http.HandlerFunc(s.answerSurvey)))
+	if s.election != nil {
+		mux.Handle(ingest.PathInternalElection, s.auth.Middleware(s.election))
+	}
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
 		Local:  s.store,
 		Tenant: tenantOf,

@@ -63,7 +63,7 @@ func printSenders(out io.Writer, s *ingest.LedgerStatus, now time.Time) error {
 	}
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "SENDER\tLAST REQUEST\tLAG\tRECEIVED\tACCEPTED\tDUPLICATE\tREJECTED\tUNAVAILABLE\tHINTED\tRETRIES\tUNREADABLE")
+	fmt.Fprintln(w, "SENDER\tLAST REQUEST\tLAG\tRECEIVED\tACCEPTED\tDUPLICATE\tDEDUPLICATED\tREJECTED\tUNAVAILABLE\tHINTED\tRETRIES\tUNREADABLE")
 	for i := range s.Senders {
 		r := &s.Senders[i]
 		lag := "-"
@@ -72,8 +72,8 @@ func printSenders(out io.Writer, s *ingest.LedgerStatus, now time.Time) error {
 		}
 		ago := now.Sub(r.LastRequest).Round(time.Second).String() + " ago"
 		c := &r.Samples
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", senderTitle(r), ago, lag,
-			c.Received, c.Accepted, c.Duplicate, c.Rejected, c.Unavailable, c.Hinted, r.Requests.Retried, r.Requests.Unreadable)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", senderTitle(r), ago, lag,
+			c.Received, c.Accepted, c.Duplicate, c.Deduplicated-c.Restored, c.Rejected, c.Unavailable, c.Hinted, r.Requests.Retried, r.Requests.Unreadable)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -169,28 +169,23 @@ func checkSenders(t *testing.T, nodes []*testNode, status *ingest.LedgerStatus) 
 	require.Contains(t, string(metrics), `penstock_sender_unavailable_samples_total{sender_address="",sender_cluster="prod",sender_replica="a",tenant="default-tenant"} 30`)
 }
 
-func TestSenderLabelsAreChecked(t *testing.T) {
+// The labels of the election name senders too; without it they are what most senders have.
+func TestSenderLabels(t *testing.T) {
 	for _, c := range []struct {
-		senders sendersConfig
-		replica []string
-		want    string
-		err     string
+		election         electionConfig
+		replicaLabels    []string
+		cluster, replica string
 	}{
-		{sendersConfig{clusterLabel: "cluster"}, []string{"rep", "other"}, "rep", ""},
-		{sendersConfig{clusterLabel: "cluster"}, nil, "prometheus_replica", ""},
-		{sendersConfig{clusterLabel: "cluster", replicaLabel: "r"}, []string{"rep"}, "r", ""},
-		{sendersConfig{clusterLabel: "", replicaLabel: "r"}, nil, "r", "cannot be an external label"},
-		{sendersConfig{clusterLabel: "c", replicaLabel: "__name__"}, nil, "__name__", "cannot be an external label"},
-		{sendersConfig{clusterLabel: "r", replicaLabel: "r"}, nil, "r", "the first names the pair"},
+		{electionConfig{}, []string{"rep", "other"}, "cluster", "rep"},
+		{electionConfig{}, nil, "cluster", "prometheus_replica"},
+		{electionConfig{}, []string{"cluster", "other"}, "cluster", "other"},
+		{electionConfig{"c", "r"}, []string{"rep", "r"}, "c", "r"},
 	} {
-		cfg := config{senders: c.senders, query: queryConfig{replicaLabels: c.replica}}
-		err := cfg.checkSenders()
-		require.Equal(t, c.want, cfg.senders.replicaLabel)
-		if c.err == "" {
-			require.NoError(t, err)
-		} else {
-			require.ErrorContains(t, err, c.err)
-		}
+		cfg := config{election: c.election, query: queryConfig{replicaLabels: c.replicaLabels}}
+		require.NoError(t, cfg.checkElection())
+		cfg.nameSenders()
+		require.Equal(t, c.cluster, cfg.senders.clusterLabel)
+		require.Equal(t, c.replica, cfg.senders.replicaLabel)
 	}
 }
 

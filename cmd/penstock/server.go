@@ -93,6 +93,7 @@ type server struct {
 	ledger       *ingest.Ledger
 	local        *ingest.Local
 	distributor  *ingest.Distributor
+	election     *ingest.Election // nil when it is off
 	querier      *querier.Querier
 	data         *dataWatch
 	refiller     *refill.Refiller
@@ -249,6 +250,7 @@ func (s *server) start(ctx context.Context) error {
 	s.background("replay", s.replay)
 	s.background("hint replay", s.distributor.Run)
 	s.onStop("announce leaving", s.announceLeaving)
+	s.startElection()
 	s.logger.Info("listening", "public", s.public.addr(), "internal", s.internal.addr())
 	return nil
 }

@@ -4,8 +4,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/alecthomas/kingpin/v2"
 
 	"github.com/penstock-io/penstock/ingest"
@@ -13,39 +11,32 @@ import (
 
 // sendersConfig says how senders are told apart.
 type sendersConfig struct {
+	// clusterLabel and replicaLabel are those of the election, or what most senders
+	// have; nameSenders sets them.
 	clusterLabel      string
 	replicaLabel      string
 	trustForwardedFor bool
 }
 
 func addSenderFlags(cmd *kingpin.CmdClause, c *sendersConfig) {
-	cmd.Flag("ingest.ha-cluster-label", "External label that tells which HA pair a sender belongs to.").
-		Default(ingest.DefaultClusterLabel).StringVar(&c.clusterLabel)
-	cmd.Flag("ingest.ha-replica-label", "External label that tells the servers of an HA pair apart at ingest. Default: the first --query.replica-label.").
-		PlaceHolder("LABEL").StringVar(&c.replicaLabel)
-	cmd.Flag("ingest.trust-forwarded-for", "Take the address of a sender without these labels from the last entry of X-Forwarded-For. Only behind a proxy that sets it.").
+	cmd.Flag("ingest.trust-forwarded-for", "Take the address of a sender without external labels from the last entry of X-Forwarded-For. Only behind a proxy that sets it.").
 		BoolVar(&c.trustForwardedFor)
 }
 
-// checkSenders fills in the replica label and refuses names that no external label has.
-func (c *config) checkSenders() error {
+// nameSenders finds out which labels name a sender.
+func (c *config) nameSenders() {
 	s := &c.senders
-	if s.replicaLabel == "" {
-		s.replicaLabel = ingest.DefaultReplicaLabel
-		if len(c.query.replicaLabels) > 0 {
-			s.replicaLabel = c.query.replicaLabels[0]
+	if c.elects() {
+		s.clusterLabel, s.replicaLabel = c.election.clusterLabel, c.election.replicaLabel
+		return
+	}
+	s.clusterLabel, s.replicaLabel = ingest.DefaultClusterLabel, ingest.DefaultReplicaLabel
+	for _, l := range c.query.replicaLabels {
+		if l != s.clusterLabel {
+			s.replicaLabel = l
+			return
 		}
 	}
-	if s.clusterLabel == "" || s.clusterLabel == "__name__" {
-		return fmt.Errorf("--ingest.ha-cluster-label=%q cannot be an external label", s.clusterLabel)
-	}
-	if s.replicaLabel == "__name__" {
-		return fmt.Errorf("--ingest.ha-replica-label=%q cannot be an external label", s.replicaLabel)
-	}
-	if s.clusterLabel == s.replicaLabel {
-		return fmt.Errorf("--ingest.ha-cluster-label and --ingest.ha-replica-label are both %q; the first names the pair, the second its servers", s.clusterLabel)
-	}
-	return nil
 }
 
 // newLedger accounts for what senders deliver to this member.

@@ -62,6 +62,7 @@ func (s *server) wireWrites() error {
 	}, s.logger.With("component", "ingest"), s.reg)
 	s.onStop("finish writes", func() error { s.distributor.Close(); return nil })
 	s.ledger = s.newLedger()
+	s.wireElection()
 	return nil
 }
 
