@@ -110,10 +110,10 @@ func (t *tenant) tend(ctx context.Context) error {
 	if err := t.reload(ctx, inst); err != nil {
 		return err
 	}
-	if err := t.store.disk.checkOpen(); err != nil {
-		return nil //nolint:nilerr // They stay in memory; no samples are added to them meanwhile.
+	if t.store.disk.checkOpen() == nil { // Else they stay in memory; writes are refused, so they do not grow.
+		return t.mmapHead(inst)
 	}
-	return t.mmapHead(inst)
+	return nil
 }
 
 // mmapHead writes full head chunks. A TSDB that cannot panics, with its locks held.
