@@ -49,8 +49,10 @@
 //
 //	go test ./sim -run 'TestSeed$' -seed=42 -v
 //
-// plays the same plan and logs every step. Everything random is a function of the seed
-// and of what it decides, so that one part draws nothing from another. What the seed does not decide is the order in which the Go
-// scheduler runs goroutines that are ready at one moment, and the order of its maps:
-// a seed mostly, not always, ends the same way. Repeat it with -count.
+// plays the same plan and logs every step. The plan, and what becomes of each message, is a
+// function of the seed and of what is decided, so that one part draws nothing from another.
+// What the seed does not decide is in which order the Go scheduler runs goroutines that are
+// ready at one moment, how it picks among ready channels, and the order of maps: the
+// details of a run differ from one time to the next. Failures that hang on the plan come
+// again each time; one that hangs on a race in a moment may take many. Repeat with -count.
 package sim

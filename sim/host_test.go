@@ -25,6 +25,7 @@ type host struct {
 	skew    time.Duration
 	proc    *process
 	last    *process // The one before; its end is awaited.
+	owed    bool // The disk was changed for an empty one, and others knew the one before.
 	booting bool
 	off     bool // The machine is down or its disk is being changed: nothing boots.
 }
@@ -180,9 +181,10 @@ func (h *host) replace(later time.Duration) {
 	if len(segments(h.disk.hintDir)) > 0 {
 		h.w.hintLost(h.name, "", "disk replaced")
 	}
+	known := h.w.known(h.name)
 	fresh := h.newDisk()
 	h.mu.Lock()
-	h.disk = fresh
+	h.disk, h.owed = fresh, h.owed || known
 	h.mu.Unlock()
 	if h.w.sleep(later) {
 		h.up()
@@ -192,10 +194,10 @@ func (h *host) replace(later time.Duration) {
 // repaired is whether the disk lacks nothing that it, or the one before it, had.
 func (h *host) repaired() bool {
 	h.mu.Lock()
-	disk, first := h.disk, h.disks == 1
+	disk, owed := h.disk, h.owed
 	h.mu.Unlock()
 	holes, refilled := disk.data()
-	return !holes && (first || refilled > 0)
+	return !holes && (!owed || refilled > 0)
 }
 
 func (h *host) setSkew(d time.Duration) {

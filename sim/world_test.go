@@ -6,10 +6,13 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/penstock-io/penstock/ring"
 )
 
 var zeroTime time.Time
@@ -145,6 +148,27 @@ func (w *world) wantsCrash(host, point string, nth int) bool {
 	for _, c := range w.plan.crashes {
 		if c.point == point && (c.host == "" || c.host == host) && nth >= c.nth && !w.grace && !w.crashes[c] {
 			w.crashes[c] = true
+			return true
+		}
+	}
+	return false
+}
+
+// known is whether any other member has heard of a host. A disk that is lost before has
+// lost nothing: nobody sent it anything.
+func (w *world) known(name string) bool {
+	for _, h := range w.allHosts() {
+		h.mu.Lock()
+		disk := h.disk
+		h.mu.Unlock()
+		disk.mu.Lock()
+		heard := h.name != name && slices.ContainsFunc(disk.members, func(r ring.Record) bool { return r.Name == name })
+		disk.mu.Unlock()
+		if p := h.current(); p != nil && h.name != name {
+			_, seen := p.members.View().Member(name)
+			heard = heard || seen
+		}
+		if heard {
 			return true
 		}
 	}
