@@ -39,6 +39,13 @@ test: ## Unit tests of every package.
 race: ## The same under the race detector.
 	$(GO) test -race ./...
 
+SEEDS ?= 20000
+FIRST ?= 1
+
+.PHONY: sim
+sim: ## Play SEEDS simulated clusters with faults, from seed FIRST on.
+	$(GO) test ./sim -count=1 -timeout 0 -run 'TestSeeds$$' -seeds=$(SEEDS) -first=$(FIRST) -v
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint over both modules.
 	$(GOLANGCI_LINT) run ./...
