@@ -25,7 +25,7 @@ type host struct {
 	skew    time.Duration
 	proc    *process
 	last    *process // The one before; its end is awaited.
-	owed    bool // The disk was changed for an empty one, and others knew the one before.
+	owed    bool     // The disk was changed for an empty one, and others knew the one before.
 	booting bool
 	off     bool // The machine is down or its disk is being changed: nothing boots.
 }
