@@ -361,6 +361,9 @@ func (s *server) ready() error {
 		opened, total := s.store.Status()
 		return fmt.Errorf("replaying the write-ahead log: %d of %d tenants open", opened, total)
 	}
+	if self, known := s.members.View().Member(s.identity.Name); known && self.State == ring.Joining {
+		return errors.New("joining the ring") // Until then its own queries count it as missing.
+	}
 	return nil
 }
 
