@@ -36,9 +36,24 @@ func (tx *transaction) refOf(s *Series) storage.SeriesRef {
 	return storage.SeriesRef(s.ref)
 }
 
+// notedRef is the reference under which a series was appended.
+type notedRef struct {
+	series labelHash
+	ref    storage.SeriesRef
+}
+
 // noteRef notes under which reference s was appended, if that is not known.
 func (tx *transaction) noteRef(s *Series, ref storage.SeriesRef) {
-	if c := tx.batch.cache; c != nil && ref != tx.refOf(s) && ref != 0 && tx.generation != 0 {
-		c.setRef(s.hash, uint64(ref), tx.generation)
+	if tx.batch.cache != nil && ref != tx.refOf(s) && ref != 0 && tx.generation != 0 {
+		tx.noted = append(tx.noted, notedRef{s.hash, ref})
+	}
+}
+
+// publishRefs gives the references to other requests. It comes after the commit: until
+// then the write-ahead log does not know the series, and samples that another request
+// logged under the reference would be skipped when it is read.
+func (tx *transaction) publishRefs() {
+	for _, n := range tx.noted {
+		tx.batch.cache.setRef(n.series, uint64(n.ref), tx.generation)
 	}
 }

@@ -90,18 +90,13 @@ func (l *Local) Write(ctx context.Context, b *Batch, part []uint32) Reply {
 		generation: generationOf(app),
 		maxTime:    l.cfg.Now().Add(l.cfg.MaxFuture).UnixMilli(),
 	}
-	tx.appendAll()
-	if tx.appended == 0 {
-		err = app.Rollback()
-	} else {
-		err = app.Commit()
-	}
-	if err != nil {
+	if err := tx.run(); err != nil {
 		return unavailable(ReasonStorage, unavailableCause(err))
 	}
 	if tx.unknown != nil {
 		l.cfg.Logger.Error("storage refused a sample for a reason that is not known; its sender will retry", "tenant", b.Tenant, "err", tx.unknown)
 	}
+	tx.publishRefs()
 	l.appendLooseExemplars(ctx, &tx)
 	l.settleDoubts(ctx, &tx)
 	l.metrics.count(&tx)
@@ -146,6 +141,7 @@ type transaction struct {
 	generation uint32
 	decoder    *labelDecoder // made when a series has to be named after all
 
+	noted    []notedRef
 	hosts    exemplarHosts
 	faults   []Fault
 	appended int
@@ -162,6 +158,23 @@ func generationOf(app storage.AppenderV2) uint32 {
 		return 0
 	}
 	return uint32(g.Generation())
+}
+
+// run appends and commits. It ends the transaction whatever happens, as others wait
+// for it; whoever called it sees a panic.
+func (tx *transaction) run() error {
+	ended := false
+	defer func() {
+		if !ended {
+			_ = tx.app.Rollback() // After a panic, which says more.
+		}
+	}()
+	tx.appendAll()
+	ended = true
+	if tx.appended == 0 {
+		return tx.app.Rollback()
+	}
+	return tx.app.Commit()
 }
 
 func (tx *transaction) appendAll() {

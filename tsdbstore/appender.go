@@ -26,6 +26,8 @@ type transaction struct {
 	tenant *tenant
 	inst   *instance
 	done   bool
+	// creating is set while it holds inst.creating.
+	creating bool
 }
 
 // appender appends samples.
@@ -72,8 +74,12 @@ func (t *tenant) exemplarAppender(ctx context.Context) (storage.Appender, error)
 // is good for appenders of the same generation only.
 func (a *appender) Generation() uint64 { return a.inst.generation }
 
-// Append implements storage.AppenderV2.
+// Append implements storage.AppenderV2. Without a reference it waits for other
+// transactions that may have made series: one goroutine must not have two of them.
 func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
+	if ref == 0 {
+		a.create()
+	}
 	ref, err := a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
 	if err == nil || ref != 0 { // With a reference, only exemplars were refused.
 		a.samples++
@@ -117,8 +123,10 @@ func (x *transaction) commit(commit func() error) (err error) {
 	x.done = true
 	defer x.tenant.gate.leaveAppend()
 	defer x.recoverInto(&err)
+	defer x.created() // If commit panics.
 
 	err = commit()
+	x.created()
 	if err == nil && x.inst.sync != nil {
 		err = x.inst.sync.wait()
 	}
@@ -143,12 +151,33 @@ func (x *transaction) rollback(rollback func() error) (err error) {
 	x.done = true
 	defer x.tenant.gate.leaveAppend()
 	defer x.recoverInto(&err)
+	defer x.created()
 
 	err = rollback()
 	if x.inst.writesFailed() {
 		x.tenant.fail(x.inst, errors.Join(errWriteFailed, err))
 	}
 	return err
+}
+
+// create keeps other transactions from appending by labels until this one has ended.
+// The TSDB logs a series with the transaction that made it. One that found the series
+// and committed first would log samples of a series that the log does not know yet, and
+// a replay skips those: they would be acknowledged, and gone after a kill. Whoever keeps
+// references from an Append may use them after the Commit only, for the same reason.
+func (x *transaction) create() {
+	if !x.creating {
+		x.inst.creating.Lock()
+		x.creating = true
+	}
+}
+
+// created ends create; idempotent.
+func (x *transaction) created() {
+	if x.creating {
+		x.creating = false
+		x.inst.creating.Unlock()
+	}
 }
 
 // recoverInto makes an error of a panic of the TSDB, which panics when it cannot

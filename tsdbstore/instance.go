@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,8 @@ type instance struct {
 	generation uint64
 	// sync is nil when commits are not synced.
 	sync *groupSync
+	// creating is held by a transaction from its first append by labels to its end.
+	creating sync.Mutex
 	// failed is set once, before appends are refused.
 	failed atomic.Bool
 	// wedged is set besides failed when the TSDB panicked in Commit, which
