@@ -92,7 +92,7 @@ func (t *tenant) addBlock(ctx context.Context, dir string, id ulid.ULID) error {
 		return err
 	}
 	if !moved {
-		if err := syncTree(dir); err != nil {
+		if err := errors.Join(writeBlockSum(dir), syncTree(dir)); err != nil {
 			return err
 		}
 		if err := os.Rename(dir, filepath.Join(t.dir, id.String())); err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/index"
 )
 
-// examineBlocks sets blocks aside whose meta.json cannot be read: the TSDB would go
-// on without them and not say so.
+// examineBlocks sets blocks aside whose meta.json cannot be read or is not what it was: the
+// TSDB would go on without them, or without a part of them, and not say so.
 func (t *tenant) examineBlocks() error {
 	_, err := t.quarantineBlocks(func(id ulid.ULID, dir string) error {
 		meta, err := readBlockMeta(dir)
@@ -28,6 +28,9 @@ func (t *tenant) examineBlocks() error {
 		}
 		if err == nil && meta.Version != 1 {
 			err = fmt.Errorf("its meta.json has version %d", meta.Version)
+		}
+		if err == nil {
+			err = checkBlockSum(dir)
 		}
 		return err
 	})
@@ -108,13 +111,16 @@ func (t *tenant) blockLost(id ulid.ULID, dir string, cause error) error {
 }
 
 // blockRange is the range of a bad block, by the best that can be read of it: its
-// meta, its index, and its name, which tells when it was made.
+// sum, its index, its meta, and its name, which tells when it was made.
 func (t *tenant) blockRange(id ulid.ULID, dir string) (from, to int64) {
-	if meta, err := readBlockMeta(dir); err == nil && meta.ULID == id && meta.MinTime < meta.MaxTime {
-		return meta.MinTime, meta.MaxTime
+	if sum, known := readBlockSum(dir); known {
+		return sum.MinTime, sum.MaxTime
 	}
 	if from, to, err := indexRange(dir); err == nil {
 		return from, to
+	}
+	if meta, err := readBlockMeta(dir); err == nil && meta.ULID == id && meta.MinTime < meta.MaxTime {
+		return meta.MinTime, meta.MaxTime
 	}
 	made := ulid.Time(id.Time())
 	return t.store.retained(made), futureEdge(made)

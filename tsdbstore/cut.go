@@ -128,6 +128,7 @@ func (t *tenant) counted(inst *instance, write func() error) (err error) {
 		for id := range blockIDs(inst.db) {
 			if _, old := before[id]; !old {
 				made++
+				t.sumBlock(id)
 			}
 		}
 		m := t.store.metrics

@@ -36,6 +36,9 @@ type finding struct {
 // damage, or not see it. It leaves alone what was never acknowledged: a torn end, and what
 // a failed write left; the TSDB cuts the log there.
 func (t *tenant) examine() error {
+	if err := t.dropHalfSnapshots(); err != nil {
+		return err
+	}
 	// Deleted head chunks are in the logs, but a snapshot hides these.
 	gone, err := t.leftover("chunks_head")
 	if err == nil && gone {
@@ -76,7 +79,10 @@ func (t *tenant) examine() error {
 	}
 	t.examined = true
 	if found := slices.Concat(wal, wbl); len(found) > 0 {
-		return t.headLost(describe(found), found)
+		if err := t.headLost(describe(found), found); err != nil {
+			return err
+		}
+		return t.noteSnapshot()
 	}
 	if toleratedWAL || toleratedWBL {
 		// The TSDB will drop an end that is worth nothing.
@@ -138,13 +144,16 @@ func (t *tenant) recordHeadLoss(why string) error {
 	return nil
 }
 
-// copyHead copies the head to the stage, if it has no second names there.
+// copyHead copies to the stage what of the head has no second names there.
 func (t *tenant) copyHead() error {
 	to := t.stagePath()
-	if _, err := os.Stat(to); !errors.Is(err, os.ErrNotExist) {
+	if err := os.MkdirAll(to, 0o777); err != nil {
 		return err
 	}
 	for _, dir := range headDirs {
+		if _, err := os.Stat(filepath.Join(to, dir)); !errors.Is(err, os.ErrNotExist) {
+			continue // As it was before it was opened.
+		}
 		err := os.CopyFS(filepath.Join(to, dir), os.DirFS(filepath.Join(t.dir, dir)))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return errors.Join(err, os.RemoveAll(to))

@@ -54,6 +54,7 @@ func (c *committers) run(worker int) {
 			c.mu.Lock()
 			c.acked = append(c.acked, batch...)
 			c.mu.Unlock()
+			time.Sleep(5 * time.Millisecond) // The disk is to be filled by the test, not by these.
 			continue
 		}
 		c.refuse.Add(1)
@@ -128,7 +129,7 @@ func diskStore(t *testing.T, small string, bytes int64) (s *Store, disk string) 
 func TestFullDisk(t *testing.T) {
 	for name, small := range map[string]string{"all": "", "WAL": "wal", "WBL": "wbl"} {
 		t.Run(name, func(t *testing.T) {
-			s, disk := diskStore(t, small, 24<<20)
+			s, disk := diskStore(t, small, 64<<20)
 			runStore(t, s)
 			c := startCommitters(t, s)
 			c.grow()
@@ -187,7 +188,7 @@ func TestFullDiskAtHeadChunks(t *testing.T) {
 
 // TestFullDiskAtCut: a block that does not fit is not there, and the head stays.
 func TestFullDiskAtCut(t *testing.T) {
-	s, disk := diskStore(t, "", 24<<20)
+	s, disk := diskStore(t, "", 64<<20)
 	c := startCommitters(t, s)
 	c.grow()
 	acked := c.done()
@@ -207,7 +208,7 @@ func TestFullDiskAtCut(t *testing.T) {
 
 // TestFullDiskAtClose: without a snapshot the next start replays the logs.
 func TestFullDiskAtClose(t *testing.T) {
-	s, disk := diskStore(t, "", 24<<20)
+	s, disk := diskStore(t, "", 64<<20)
 	c := startCommitters(t, s)
 	c.grow()
 	acked := c.done()
@@ -220,7 +221,7 @@ func TestFullDiskAtClose(t *testing.T) {
 }
 
 func TestFullDiskAtAddBlock(t *testing.T) {
-	s, disk := diskStore(t, "", 24<<20)
+	s, disk := diskStore(t, "", 64<<20)
 	require.NoError(t, write(s, "tenant", baseTime, 1, named("up")))
 	dir := makeBlock(t, s, nil, 7, named("refill"), baseTime)
 	free := fillUp(t, disk)
@@ -236,7 +237,7 @@ func TestFullDiskAtAddBlock(t *testing.T) {
 
 // TestFullDiskAtLoss: a loss that cannot be written is not taken for written.
 func TestFullDiskAtLoss(t *testing.T) {
-	s, disk := diskStore(t, "", 24<<20)
+	s, disk := diskStore(t, "", 64<<20)
 	free := fillUp(t, disk)
 	_, err := s.AddLoss(Loss{Tenant: "a", MinTime: 1, MaxTime: 2, Reason: "test"})
 	require.Error(t, err)
@@ -250,7 +251,7 @@ func TestFullDiskAtLoss(t *testing.T) {
 // TestLowWaterMark: writes are refused before any write log fails, and reads go on.
 func TestLowWaterMark(t *testing.T) {
 	dir := t.TempDir()
-	mountDisk(t, dir, 24<<20)
+	mountDisk(t, dir, 64<<20)
 	const mark = 8 << 20
 	s := testStore(t, Config{Dir: dir, MinFreeBytes: mark})
 	runStore(t, s)

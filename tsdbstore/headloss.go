@@ -114,14 +114,18 @@ func (t *tenant) headUnreadable(cause error) error {
 	if err := t.recordHeadLoss(fmt.Sprintf("the head cannot be opened: %v", cause)); err != nil {
 		return err
 	}
-	if _, err := os.Stat(t.stagePath()); errors.Is(err, os.ErrNotExist) {
+	if err := os.MkdirAll(t.stagePath(), 0o777); err != nil {
+		return fmt.Errorf("put a head aside: %w", err)
+	}
+	for _, dir := range headDirs {
+		to := filepath.Join(t.stagePath(), dir)
+		if _, err := os.Stat(to); !errors.Is(err, os.ErrNotExist) {
+			continue // As it was before it was opened.
+		}
 		// Not copied: it may be that nothing of it can be read.
-		for _, dir := range headDirs {
-			to := filepath.Join(t.stagePath(), dir)
-			err := errors.Join(os.MkdirAll(t.stagePath(), 0o777), os.Rename(filepath.Join(t.dir, dir), to))
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("put a head aside: %w", err)
-			}
+		err := os.Rename(filepath.Join(t.dir, dir), to)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("put a head aside: %w", err)
 		}
 	}
 	if _, err := t.setAside(kindHead, t.stagePath(), entryName(kindHead)); err != nil {

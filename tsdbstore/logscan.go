@@ -12,6 +12,8 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 // The write log format of Prometheus' TSDB (tsdb/docs/format/wal.md): pages of 32 KiB,
@@ -20,7 +22,12 @@ import (
 const (
 	logPage        = 32 << 10
 	fragmentHeader = 7
-	fragmentType   = 0x07 // The bits above tell the compression.
+	fragmentType   = 0x07
+	// The bits above tell the compression; only the first is ever written here.
+	fragmentSnappy = 0x08
+	fragmentZstd   = 0x10
+	// recordPrefix is as much of a record as it takes to know of what kind it is.
+	recordPrefix = 16
 
 	fragmentNone   = 0
 	fragmentFull   = 1
@@ -80,8 +87,12 @@ func scanLog(path string) (logScan, error) {
 type logScanner struct {
 	logScan
 	end int64
-	// open are the fragments of a record that goes on; begun is where it starts.
+	// open are the fragments of a record that goes on.
 	open []fragment
+	// prefix are the first bytes of that record, as they are on the disk.
+	prefix      []byte
+	compression byte
+	dec         record.Decoder
 	// firstBad is where the first damage is; -1: none.
 	firstBad int64
 	// zerosFrom is where the zeros begin that the segment ends in as far as it was read.
@@ -128,31 +139,73 @@ func (s *logScanner) page(at int64, page []byte) {
 			s.bad(at+int64(p), last && p+length <= logPage)
 			return
 		}
-		if crc32.Checksum(rest[fragmentHeader:length], castagnoli) != binary.BigEndian.Uint32(rest[3:]) {
+		// One without data can only be the first of a record that begins at the very end of
+		// a page; zeros behind one byte of a header look like others.
+		empty := length == fragmentHeader && rest[0]&fragmentType != fragmentFirst
+		if empty || crc32.Checksum(rest[fragmentHeader:length], castagnoli) != binary.BigEndian.Uint32(rest[3:]) {
 			// Zeros to the end of the file from within the fragment: a page that was
 			// cut short and filled up by a later open.
 			s.bad(at+int64(p), s.zerosFrom < at+int64(p+length))
 			return
 		}
-		s.fragment(rest[0]&fragmentType, fragment{offset: at + int64(p), length: length})
+		s.fragment(rest[:length], at+int64(p))
 		p += length
 	}
 }
 
-// fragment takes one whose sum is right.
-func (s *logScanner) fragment(kind byte, f fragment) {
+// fragment takes one whose sum is right. The sum does not cover the header.
+func (s *logScanner) fragment(raw []byte, at int64) {
+	kind, compression := raw[0]&fragmentType, raw[0]&(fragmentSnappy|fragmentZstd)
 	begins := kind == fragmentFull || kind == fragmentFirst
-	if kind > fragmentLast || begins == (len(s.open) > 0) {
-		s.bad(f.offset, false)
+	if kind > fragmentLast || begins == (len(s.open) > 0) || !begins && compression != s.compression {
+		s.bad(at, false)
 		if !begins {
 			return // Its beginning is gone.
 		}
 	}
-	s.open = append(s.open, f)
-	if kind == fragmentFull || kind == fragmentLast {
-		s.keep = append(s.keep, s.open...)
-		s.open = nil
+	if begins {
+		s.prefix, s.compression = s.prefix[:0], compression
 	}
+	data := raw[fragmentHeader:]
+	s.prefix = append(s.prefix, data[:min(len(data), recordPrefix-len(s.prefix))]...)
+	s.open = append(s.open, fragment{offset: at, length: len(raw)})
+	if kind != fragmentFull && kind != fragmentLast {
+		return
+	}
+	if !s.known() {
+		s.bad(at, false)
+		return
+	}
+	s.keep = append(s.keep, s.open...)
+	s.open = nil
+}
+
+// known tells whether the record is of a kind that there is. The TSDB passes over others
+// without a word, so one that is said not to be compressed and is would be lost.
+func (s *logScanner) known() bool {
+	first := s.prefix
+	switch s.compression {
+	case 0:
+	case fragmentSnappy:
+		first = snappyStart(s.prefix)
+	default:
+		return false
+	}
+	return s.dec.Type(first) != record.Unknown
+}
+
+// snappyStart is what a compressed block begins with when it is decompressed: behind the
+// length there is a literal, as there is nothing to copy from.
+func snappyStart(block []byte) []byte {
+	_, n := binary.Uvarint(block)
+	if n <= 0 || n >= len(block) || block[n]&3 != 0 {
+		return nil
+	}
+	skip := n + 1
+	if code := int(block[n] >> 2); code >= 60 { // The length is in that many bytes.
+		skip += code - 59
+	}
+	return block[min(skip, len(block)):]
 }
 
 func (s *logScanner) finish() {

@@ -150,7 +150,7 @@ func (t *tenant) settle(inst *instance) (done bool, err error) {
 		// next cuts a block. The logs are whole now, so load them again.
 		t.store.metrics.walRepairs.Inc()
 		t.logger.Warn("cut a damaged write log, loading it again")
-		if err := errors.Join(markFailed(t.dir, inst.wrote), inst.close()); err != nil {
+		if err := errors.Join(t.markRepaired(inst), inst.close()); err != nil {
 			return false, err
 		}
 		t.store.metrics.reopens.WithLabelValues(reopenWALRepaired).Inc()
@@ -171,6 +171,16 @@ func (t *tenant) settle(inst *instance) (done bool, err error) {
 		return false, errors.Join(err, inst.close())
 	}
 	return true, nil
+}
+
+// markRepaired makes the next open delete the snapshot that closing this one writes. A
+// mark that is there tells what a failed write left, maybe in the other log, and stays.
+func (t *tenant) markRepaired(inst *instance) error {
+	_, err := os.Stat(filepath.Join(t.dir, failedMark))
+	if errors.Is(err, os.ErrNotExist) {
+		return markFailed(t.dir, inst.wrote)
+	}
+	return err
 }
 
 // keepDropped keeps what the TSDB dropped while it opened. That it repairs a log in

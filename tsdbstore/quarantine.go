@@ -14,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/record"
 )
 
 const (
@@ -28,6 +31,8 @@ const (
 	// stageDir is in the quarantine while a TSDB is being opened: second names (hard
 	// links) of all files of the head, because the TSDB deletes what it cannot read.
 	stageDir = ".opening"
+	// snapshotNote is a file in it.
+	snapshotNote = "snapshot"
 )
 
 // Kinds of what is set aside, the label of metrics.quarantined.
@@ -52,11 +57,52 @@ func (t *tenant) stage() error {
 		err := linkTree(filepath.Join(t.dir, dir), filepath.Join(t.stagePath(), dir))
 		if cannotLink(err) {
 			t.logger.Warn("no hard links here: damaged logs are not kept", "err", err)
-			return t.unstage()
+			return errors.Join(t.unstage(headDirs...), t.noteSnapshot())
 		}
 		if err != nil {
 			return fmt.Errorf("link files before they are opened: %w", err)
 		}
+	}
+	return t.noteSnapshot()
+}
+
+// noteSnapshot keeps the name of the snapshot that the TSDB is about to load. A TSDB that
+// does not open writes another one as it gives up, of what it had loaded until then, and
+// the next open would take that for all.
+func (t *tenant) noteSnapshot() error {
+	dir, _, _, err := tsdb.LastChunkSnapshot(t.dir)
+	if errors.Is(err, record.ErrNotFound) {
+		dir, err = "none", nil
+	}
+	if err == nil {
+		err = os.MkdirAll(t.stagePath(), 0o777)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(t.stagePath(), snapshotNote), []byte(filepath.Base(dir)), 0o666)
+	}
+	if err != nil {
+		return fmt.Errorf("note snapshot: %w", err)
+	}
+	return nil
+}
+
+// dropHalfSnapshots deletes snapshots that an open which failed, or was killed, wrote.
+func (t *tenant) dropHalfSnapshots() error {
+	noted, err := os.ReadFile(filepath.Join(t.stagePath(), snapshotNote))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for snapshots of an open that failed: %w", err)
+	}
+	found, err := filepath.Glob(filepath.Join(t.dir, "chunk_snapshot.*"))
+	for _, path := range found {
+		if filepath.Base(path) != string(noted) {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("delete snapshot of an open that failed: %w", err)
 	}
 	return nil
 }

@@ -139,3 +139,21 @@ func TestHoleInHeadChunks(t *testing.T) {
 		})
 	}
 }
+
+// TestSnapshotOfAFailedOpenIsNotUsed: a TSDB that gives up in the middle of its logs
+// leaves a snapshot of what it had.
+func TestSnapshotOfAFailedOpenIsNotUsed(t *testing.T) {
+	s := testStore(t, Config{})
+	require.NoError(t, write(s, "a", 1000, 1, named("up")))
+	require.NoError(t, s.Close())
+	good, err := filepath.Glob(filepath.Join(s.TenantDir("a"), "chunk_snapshot.*"))
+	require.NoError(t, err)
+	require.Len(t, good, 1)
+	require.NoError(t, newTenant(s, "a").stage())
+	half := filepath.Join(s.TenantDir("a"), "chunk_snapshot.000099.0000000000")
+	require.NoError(t, os.Mkdir(half, 0o700))
+	require.NoError(t, newTenant(s, "a").examine())
+	require.NoDirExists(t, half)
+	require.DirExists(t, good[0])
+	require.Len(t, samples(t, testStore(t, Config{Dir: s.cfg.Dir}), "a"), 1)
+}

@@ -114,6 +114,7 @@ func (t *tenant) scrubBlocks(ctx context.Context, bytesPerSecond int) error {
 		switch {
 		case bad == nil:
 			t.scrub.note(id, true)
+			t.sumBlock(id)
 		case isEnvironment(bad):
 			errs = append(errs, bad)
 		default:
