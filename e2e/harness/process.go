@@ -76,10 +76,11 @@ func Start(t testing.TB, c Command) *Process {
 		close(p.ended)
 	}()
 	t.Cleanup(func() {
-		ended := p.Ended()
+		ended, wanted := p.Ended(), p.wanted.Load()
 		p.Kill()
-		if t.Failed() {
-			t.Logf("%s (pid %d, ended by itself: %v), end of its log:\n%s", c.Name, cmd.Process.Pid, ended && !p.wanted.Load(), p.LogTail())
+		// One that was stopped by the test has nothing to tell, and a later start of it may have the end of the log.
+		if t.Failed() && (!ended || !wanted) {
+			t.Logf("%s (pid %d, ended by itself: %v), end of its log:\n%s", c.Name, cmd.Process.Pid, ended, p.LogTail())
 		}
 	})
 	return p
