@@ -38,7 +38,22 @@ func (tx *transaction) refOf(s *Series) storage.SeriesRef {
 
 // noteRef notes under which reference s was appended, if that is not known.
 func (tx *transaction) noteRef(s *Series, ref storage.SeriesRef) {
-	if c := tx.batch.cache; c != nil && ref != tx.refOf(s) && ref != 0 && tx.generation != 0 {
-		c.setRef(s.hash, uint64(ref), tx.generation)
+	if tx.batch.cache != nil && ref != tx.refOf(s) && ref != 0 && tx.generation != 0 {
+		tx.learned = append(tx.learned, learnedRef{s.hash, ref})
+	}
+}
+
+// learnedRef is a reference that the cache does not know.
+type learnedRef struct {
+	hash labelHash
+	ref  storage.SeriesRef
+}
+
+// tellRefs gives the cache what was learned. The transaction must have been committed:
+// with a reference others could get samples of a new series into the WAL before the
+// series is there.
+func (tx *transaction) tellRefs() {
+	for _, l := range tx.learned {
+		tx.batch.cache.setRef(l.hash, uint64(l.ref), tx.generation)
 	}
 }

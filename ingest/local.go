@@ -99,6 +99,7 @@ func (l *Local) Write(ctx context.Context, b *Batch, part []uint32) Reply {
 	if err != nil {
 		return unavailable(ReasonStorage, unavailableCause(err))
 	}
+	tx.tellRefs()
 	if tx.unknown != nil {
 		l.cfg.Logger.Error("storage refused a sample for a reason that is not known; its sender will retry", "tenant", b.Tenant, "err", tx.unknown)
 	}
@@ -145,6 +146,8 @@ type transaction struct {
 	// appender does not tell, and then none is used.
 	generation uint32
 	decoder    *labelDecoder // made when a series has to be named after all
+
+	learned []learnedRef // of series whose reference the cache does not know
 
 	hosts    exemplarHosts
 	faults   []Fault

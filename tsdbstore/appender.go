@@ -21,11 +21,12 @@ var errAppenderDone = errors.New("appender was committed or rolled back before")
 
 // transaction is one append to one instance. It acknowledges only while the
 // instance's logs are whole. It must be committed or rolled back, because a reopen
-// waits for it. Like every appender it is for one goroutine.
+// waits for it. Like every appender it is for one goroutine, which has one at a time.
 type transaction struct {
 	tenant *tenant
 	inst   *instance
 	done   bool
+	making bool // inst.making is held
 }
 
 // appender appends samples.
@@ -74,6 +75,9 @@ func (a *appender) Generation() uint64 { return a.inst.generation }
 
 // Append implements storage.AppenderV2.
 func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
+	if ref == 0 {
+		a.mayMake()
+	}
 	ref, err := a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
 	if err == nil || ref != 0 { // With a reference, only exemplars were refused.
 		a.samples++
@@ -81,9 +85,11 @@ func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, 
 	return ref, err
 }
 
-// GetRef implements storage.GetRef.
+// GetRef implements storage.GetRef. A reference that Append or GetRef returns may be
+// given to other appenders once this one is committed or rolled back.
 func (a *appender) GetRef(lset labels.Labels, hash uint64) (storage.SeriesRef, labels.Labels) {
 	if g, ok := a.AppenderV2.(storage.GetRef); ok {
+		a.mayMake()
 		return g.GetRef(lset, hash)
 	}
 	return 0, labels.EmptyLabels()
@@ -110,15 +116,37 @@ func (a *exemplarAppender) Commit() error { return a.commit(a.Appender.Commit) }
 // Rollback is that of appender.
 func (a *exemplarAppender) Rollback() error { return a.rollback(a.Appender.Rollback) }
 
+// mayMake is called before a series is looked up by its labels, and made if it is not
+// there. Until the end of the transaction no other one does so.
+//
+// A series is known to all at once, and is in the WAL when the transaction that made it
+// ends. If another one had samples of it in the WAL before, they would be dropped when
+// the WAL is loaded, as of a series that nobody knows. Who appends by a reference got it
+// from a transaction that has ended.
+func (x *transaction) mayMake() {
+	if !x.making {
+		x.inst.making.Lock()
+		x.making = true
+	}
+}
+
+// end leaves what the transaction is in.
+func (x *transaction) end() {
+	if x.making {
+		x.inst.making.Unlock()
+	}
+	x.tenant.gate.leaveAppend()
+}
+
 func (x *transaction) commit(commit func() error) (err error) {
 	if x.done {
 		return errAppenderDone
 	}
 	x.done = true
-	defer x.tenant.gate.leaveAppend()
+	defer x.end()
 	defer x.recoverInto(&err)
 
-	err = commit()
+	err = x.inst.inOrder(commit)
 	if err == nil && x.inst.sync != nil {
 		err = x.inst.sync.wait()
 	}
@@ -141,7 +169,7 @@ func (x *transaction) rollback(rollback func() error) (err error) {
 		return errAppenderDone
 	}
 	x.done = true
-	defer x.tenant.gate.leaveAppend()
+	defer x.end()
 	defer x.recoverInto(&err)
 
 	err = rollback()

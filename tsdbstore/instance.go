@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,10 @@ type instance struct {
 	// generation tells this open from every other one of the Store; references
 	// to series are good within one generation only.
 	generation uint64
+	// making is held by the one transaction that may have made series; see mayMake.
+	making sync.Mutex
+	// committing is held by the one commit under way; see inOrder.
+	committing sync.Mutex
 	// sync is nil when commits are not synced.
 	sync *groupSync
 	// failed is set once, before appends are refused.
@@ -42,6 +47,20 @@ type instance struct {
 	wedged atomic.Bool
 	// lastAppend is when the last commit was acknowledged, in Unix ms.
 	lastAppend atomic.Int64
+}
+
+// inOrder runs one commit at a time. The TSDB writes all samples to the WAL and then
+// gives them to their series. Two commits of one series could do the one in another order
+// than the other: the older sample comes first in memory, where it is in order and needs
+// no out-of-order log, and last in the WAL, where it is out of order and is dropped when
+// the WAL is loaded. Hints that are replayed beside live writes do that.
+//
+// What runs one at a time is a third of the work of an append, and the WAL in it is
+// written by one at a time anyway. The sync of wal-sync=commit is not part of it.
+func (i *instance) inOrder(commit func() error) error {
+	i.committing.Lock()
+	defer i.committing.Unlock()
+	return commit()
 }
 
 // openInstance opens the TSDB once. It does not retry and repairs nothing that
