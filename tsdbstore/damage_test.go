@@ -229,7 +229,8 @@ func (d damaged) testKinds(t *testing.T) {
 			edit(t, files[(n+len(files))%len(files)], with)
 		}
 	}
-	flip := func(raw []byte) []byte { raw[used(raw)/2] ^= 0x10; return raw }
+	// No bit that tells a compression: the sums do not cover it, and one too many changes nothing.
+	flip := func(raw []byte) []byte { raw[used(raw)/2] ^= 0x01; return raw }
 	half := func(raw []byte) []byte { return raw[:used(raw)/2] }
 	zero := func(raw []byte) []byte { clear(raw[:min(logPage, len(raw))]); return raw }
 	for name, c := range map[string]struct {

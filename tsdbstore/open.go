@@ -23,6 +23,8 @@ const openAttemptsMax = 6
 //	look at meta.json of blocks, snapshot, checkpoint, WAL, WBL
 //	  |  damaged: loss, copy to quarantine, keep the good records, mark the head
 //	  v
+//	take markers without a chunk out of the WBL
+//	  v
 //	open --error--> a bad block: loss, quarantine, again
 //	  |             else the head: loss, quarantine, again without
 //	  |--the TSDB cut a log--> again, as it stopped loading there
@@ -57,6 +59,9 @@ func (t *tenant) openMended() (*instance, error) {
 				return nil, err
 			}
 			continue
+		}
+		if err := t.dropMarkers(); err != nil {
+			return nil, err
 		}
 		fromSnapshot := t.hasSnapshot()
 		inst, err := t.openInstance()
