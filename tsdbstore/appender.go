@@ -87,9 +87,10 @@ func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, 
 	return ref, err
 }
 
-// GetRef implements storage.GetRef.
+// GetRef implements storage.GetRef. It waits as an Append without a reference does.
 func (a *appender) GetRef(lset labels.Labels, hash uint64) (storage.SeriesRef, labels.Labels) {
 	if g, ok := a.AppenderV2.(storage.GetRef); ok {
+		a.create()
 		return g.GetRef(lset, hash)
 	}
 	return 0, labels.EmptyLabels()
@@ -125,7 +126,7 @@ func (x *transaction) commit(commit func() error) (err error) {
 	defer x.recoverInto(&err)
 	defer x.created() // If commit panics.
 
-	err = commit()
+	err = x.inst.inOrder(commit)
 	x.created()
 	if err == nil && x.inst.sync != nil {
 		err = x.inst.sync.wait()

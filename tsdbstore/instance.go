@@ -38,6 +38,8 @@ type instance struct {
 	sync *groupSync
 	// creating is held by a transaction from its first append by labels to its end.
 	creating sync.Mutex
+	// committing is held by the one commit under way; see inOrder.
+	committing sync.Mutex
 	// failed is set once, before appends are refused.
 	failed atomic.Bool
 	// wedged is set besides failed when the TSDB panicked in Commit, which
@@ -45,6 +47,20 @@ type instance struct {
 	wedged atomic.Bool
 	// lastAppend is when the last commit was acknowledged, in Unix ms.
 	lastAppend atomic.Int64
+}
+
+// inOrder runs one commit at a time. The TSDB writes all samples to the WAL and then
+// gives them to their series. Two commits of one series could do the one in another order
+// than the other: the older sample comes first in memory, where it is in order and needs
+// no out-of-order log, and last in the WAL, where it is out of order and is dropped when
+// the WAL is loaded. Hints that are replayed beside live writes do that.
+//
+// What runs one at a time is a third of the work of an append, and the WAL in it is
+// written by one at a time anyway. The sync of wal-sync=commit is not part of it.
+func (i *instance) inOrder(commit func() error) error {
+	i.committing.Lock()
+	defer i.committing.Unlock()
+	return commit()
 }
 
 // openInstance opens the TSDB once. It does not retry and repairs nothing that
