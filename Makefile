@@ -76,6 +76,10 @@ bench-go: ## Benchmarks beside the code, with allocations.
 e2e: ## Real Prometheus, HAProxy, nginx and S3 server, and every fault a few times; needs Debian's haproxy, nginx and iproute2, and root for the faults.
 	cd e2e && $(GO) test -count=1 -timeout 20m -p 1 ./...
 
+.PHONY: e2e-minio
+e2e-minio: ## The bucket's conformance suite on MinIO, which is built first (minutes).
+	cd e2e && PENSTOCK_E2E_MINIO=1 $(GO) test -count=1 -timeout 30m -v -run TestMinIOConformance .
+
 .PHONY: fault
 fault: ## Every fault as often as a release needs it, and every acknowledged sample read back (Linux, root, about an hour).
 	cd e2e && $(GO) test -count=1 -timeout 3h -v -run TestFault ./fault -args -fault.full

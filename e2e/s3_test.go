@@ -6,9 +6,11 @@ package e2e
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"testing"
 
+	"github.com/penstock-io/penstock/e2e/harness"
 	"github.com/penstock-io/penstock/uploader/bucket"
 	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
@@ -18,7 +20,22 @@ const partSize = 5 << 20
 
 // TestS3Conformance runs the suite that every driver passes in memory and on a file system against a real S3 server.
 func TestS3Conformance(t *testing.T) {
-	server := env.StartS3(t)
+	conforms(t, env.StartS3(t))
+}
+
+// TestMinIOConformance is the same on MinIO. It is by hand, as building MinIO takes minutes.
+func TestMinIOConformance(t *testing.T) {
+	if os.Getenv(minioVariable) == "" {
+		t.Skip("building MinIO takes minutes: it is run by `make e2e-minio`")
+	}
+	conforms(t, env.StartMinIO(t))
+}
+
+// minioVariable says that MinIO may be built.
+const minioVariable = "PENSTOCK_E2E_MINIO"
+
+func conforms(t *testing.T, server *harness.S3) {
+	t.Helper()
 	var opened atomic.Int64
 	buckettest.Run(t, func(t *testing.T) bucket.Bucket {
 		// A prefix of its own makes each an empty bucket.

@@ -54,6 +54,9 @@ const (
 	// DefaultHeldAfter is how long a block stays local after its upload, so that every member's list of blocks has it
 	// before any member forgets it. It must be longer than the time for which a list is trusted without being refreshed.
 	DefaultHeldAfter = time.Hour
+	// DefaultConcurrency is how many blocks are on their way at once: enough that one large block does not keep those of other
+	// tenants waiting, and that a backlog drains at the rate of several connections.
+	DefaultConcurrency = 4
 	// DefaultAttempts is how often one block is tried in one pass. The next pass tries again, without end.
 	DefaultAttempts = 3
 	// DefaultRetryBackoff is the wait after the first failed attempt; each further one doubles it.
@@ -75,6 +78,7 @@ type Config struct {
 	Member       string // Name of this member; the external label receive_replica of what it uploads.
 	Interval     time.Duration
 	HeldAfter    time.Duration // Set it to a nanosecond for "at once".
+	Concurrency  int           // Blocks that are uploaded at once, each over one connection.
 	Attempts     int
 	RetryBackoff time.Duration
 	Now          func() time.Time
@@ -100,6 +104,9 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) *Uploader {
 	}
 	if cfg.HeldAfter <= 0 {
 		cfg.HeldAfter = DefaultHeldAfter
+	}
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = DefaultConcurrency
 	}
 	if cfg.Attempts <= 0 {
 		cfg.Attempts = DefaultAttempts
@@ -133,35 +140,47 @@ func (u *Uploader) Run(ctx context.Context) error {
 	}
 }
 
-// Sync uploads every finished block that is not recorded yet, the oldest first. It returns what it uploaded, also together
-// with an error; one bad block does not keep the others back.
+// Sync uploads every finished block that is not recorded yet, the oldest of each tenant first. It returns what it uploaded, also
+// together with an error; one bad block does not keep the others back.
 func (u *Uploader) Sync(ctx context.Context) ([]ulid.ULID, error) {
 	u.passMu.Lock()
 	defer u.passMu.Unlock()
 	p := pass{Uploader: u}
 	for _, t := range u.cfg.Tenants() {
-		if err := p.tenant(ctx, t); err != nil {
+		if err := p.look(t); err != nil {
 			p.errs = append(p.errs, fmt.Errorf("tenant %s: %w", t.Name, err))
 		}
 	}
+	p.run(ctx)
 	u.metrics.setPending(p.pending)
-	err := errors.Join(p.errs...)
-	if err == nil && ctx.Err() == nil {
+	err := errors.Join(append(p.errs, ctx.Err())...)
+	if err == nil {
 		u.metrics.lastSuccess.Set(float64(u.cfg.Now().UnixMilli()) / 1000)
 	}
 	return p.uploaded, err
 }
 
+// job is one block to upload.
+type job struct {
+	tenant Tenant
+	ship   *shipper
+	id     ulid.ULID
+}
+
 // pass is the state of one Sync.
 type pass struct {
 	*Uploader
+
+	mu            sync.Mutex
+	jobs          []job
 	uploaded      []ulid.ULID
 	pending       int
 	failuresInRow int
 	errs          []error
 }
 
-func (p *pass) tenant(ctx context.Context, t Tenant) error {
+// look finds what is to be done for a tenant.
+func (p *pass) look(t Tenant) error {
 	ship, err := p.shipper(t)
 	if err != nil {
 		return err
@@ -172,37 +191,63 @@ func (p *pass) tenant(ctx context.Context, t Tenant) error {
 	}
 	ship.prune(blocks, p.cfg.Now())
 	for _, id := range blocks {
-		if ship.has(id) {
-			continue
+		if !ship.has(id) {
+			p.jobs = append(p.jobs, job{t, ship, id})
 		}
-		if ctx.Err() != nil || p.failuresInRow >= failuresInRowMax {
-			p.pending++
-			continue
-		}
-		if err := p.block(ctx, t, ship, id); err != nil {
-			p.pending++
-			p.failuresInRow++
-			p.errs = append(p.errs, fmt.Errorf("tenant %s: %w", t.Name, err))
-			continue
-		}
-		p.failuresInRow = 0
-		p.uploaded = append(p.uploaded, id)
 	}
-	return ctx.Err()
+	return nil
 }
 
-func (p *pass) block(ctx context.Context, t Tenant, ship *shipper, id ulid.ULID) error {
+// run does the jobs, Concurrency of them at a time, and returns when nothing of it runs any more.
+func (p *pass) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range min(p.cfg.Concurrency, len(p.jobs)) {
+		workers.Go(func() {
+			for j, ok := p.next(ctx); ok; j, ok = p.next(ctx) {
+				p.done(j, p.block(ctx, j))
+			}
+		})
+	}
+	workers.Wait()
+	p.pending += len(p.jobs)
+}
+
+// next takes a job. There is none any more once it is not the blocks that are to blame.
+func (p *pass) next(ctx context.Context) (j job, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.jobs) == 0 || ctx.Err() != nil || p.failuresInRow >= failuresInRowMax {
+		return job{}, false
+	}
+	j, p.jobs = p.jobs[0], p.jobs[1:]
+	return j, true
+}
+
+func (p *pass) done(j job, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.pending++
+		p.failuresInRow++
+		p.errs = append(p.errs, fmt.Errorf("tenant %s: %w", j.tenant.Name, err))
+		return
+	}
+	p.failuresInRow = 0
+	p.uploaded = append(p.uploaded, j.id)
+}
+
+func (p *pass) block(ctx context.Context, j job) error {
 	begin := p.cfg.Now()
-	labels := map[string]string{labelTenant: t.Name, labelReplica: p.cfg.Member}
-	if err := p.put(ctx, filepath.Join(t.Dir, id.String()), labels); err != nil {
+	labels := map[string]string{labelTenant: j.tenant.Name, labelReplica: p.cfg.Member}
+	if err := p.put(ctx, filepath.Join(j.tenant.Dir, j.id.String()), labels); err != nil {
 		return err
 	}
 	// The bucket holds the block whether or not this succeeds; if not, the next pass finds it there.
-	if err := ship.record(id, p.cfg.Now()); err != nil {
+	if err := j.ship.record(j.id, p.cfg.Now()); err != nil {
 		return err
 	}
 	p.Uploader.uploaded.Add(1)
-	p.logger.Info("uploaded block", "tenant", t.Name, "block", id, "duration", p.cfg.Now().Sub(begin))
+	p.logger.Info("uploaded block", "tenant", j.tenant.Name, "block", j.id, "duration", p.cfg.Now().Sub(begin))
 	return nil
 }
 

@@ -76,7 +76,8 @@ func (f *fixture) start(attempts int) *uploader.Uploader {
 	return uploader.New(uploader.Config{
 		Tenants: func() []uploader.Tenant { return f.tenants },
 		Bucket:  bucket.NewBlocks(f.faulty, func() time.Time { return f.now }),
-		Member:  "member-1", Attempts: attempts, RetryBackoff: time.Nanosecond, HeldAfter: time.Hour,
+		// One at a time, so that a test can tell which call is the n-th.
+		Member: "member-1", Concurrency: 1, Attempts: attempts, RetryBackoff: time.Nanosecond, HeldAfter: time.Hour,
 		Now: func() time.Time { return f.now },
 	}, nil, f.reg)
 }
@@ -315,4 +316,56 @@ func TestRunStopsWithItsContext(t *testing.T) {
 	err := <-done
 	require.False(t, errors.Is(err, context.Canceled))
 	require.NoError(t, err)
+}
+
+// countingBucket notes how many blocks are on their way at once. The first wait for each other.
+type countingBucket struct {
+	want int
+	all  chan struct{} // Closed when as many as are wanted are under way.
+
+	mu        sync.Mutex
+	now, most int
+}
+
+func (c *countingBucket) Name() string { return "counting" }
+
+func (c *countingBucket) PutBlock(ctx context.Context, _ string, _ map[string]string, _ string) error {
+	c.mu.Lock()
+	c.now++
+	c.most = max(c.most, c.now)
+	if c.now == c.want && c.want == c.most {
+		c.want = 0
+		close(c.all)
+	}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.now--
+		c.mu.Unlock()
+	}()
+	select {
+	case <-c.all:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestConcurrency shows that so many blocks are on their way at once as are allowed, and not more.
+func TestConcurrency(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	for range 4 {
+		addBlock(t, f.tenants[0].Dir)
+		addBlock(t, f.tenants[1].Dir)
+	}
+	b := &countingBucket{want: 3, all: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	got, err := uploader.New(uploader.Config{
+		Tenants: func() []uploader.Tenant { return f.tenants },
+		Bucket:  b, Member: "a", Concurrency: 3,
+	}, nil, nil).Sync(ctx)
+	require.NoError(t, err)
+	require.Len(t, got, 8)
+	require.Equal(t, 3, b.most)
 }

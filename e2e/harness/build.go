@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,6 +18,9 @@ import (
 // versitygwVersion pins the S3 server. It is built as a program of its own, with the dependencies that its authors
 // tested it with, because one module for it and Penstock would choose other versions for both.
 const versitygwVersion = "v1.8.0"
+
+// minioVersion pins the other S3 server, the last one of its makers that the module proxy has.
+const minioVersion = "v0.0.0-20260212201848-7aac2a2c5b7c"
 
 // prometheusPackage is built from the version that e2e/go.mod requires (it is a tool of that module).
 const prometheusPackage = "github.com/prometheus/prometheus/cmd/prometheus"
@@ -112,13 +116,17 @@ func BuildPrometheus(ctx context.Context) (string, error) {
 }
 
 func buildVersitygw(ctx context.Context, cache string) (string, error) {
-	dir := filepath.Join(cache, "versitygw-"+versitygwVersion)
-	bin := filepath.Join(dir, "versitygw")
+	return install(ctx, filepath.Join(cache, "versitygw-"+versitygwVersion), "github.com/versity/versitygw/cmd/versitygw", versitygwVersion)
+}
+
+// install builds a program of another module into dir, if it is not there yet, and returns its path.
+func install(ctx context.Context, dir, pkg, version string) (string, error) {
+	bin := filepath.Join(dir, path.Base(pkg))
 	if isFile(bin) {
 		return bin, nil
 	}
 	err := buildInto(dir, func(tmp string) error {
-		cmd := exec.CommandContext(ctx, "go", "install", "github.com/versity/versitygw/cmd/versitygw@"+versitygwVersion)
+		cmd := exec.CommandContext(ctx, "go", "install", pkg+"@"+version)
 		cmd.Env = append(os.Environ(), "GOBIN="+tmp)
 		return runCommand(cmd, nil)
 	})

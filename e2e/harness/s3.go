@@ -49,6 +49,27 @@ func (e *Env) StartS3At(t testing.TB, addr string) *S3 {
 	return s
 }
 
+// StartMinIO starts MinIO with one empty bucket on loopback. It builds it first, if it has not been, which takes minutes.
+func (e *Env) StartMinIO(t testing.TB) *S3 {
+	t.Helper()
+	bin, err := install(t.Context(), filepath.Join(cacheDir(), "minio-"+minioVersion), "github.com/minio/minio", minioVersion)
+	if err != nil {
+		t.Fatalf("build MinIO: %v", err)
+	}
+	addr, dir := Loopback(e.FreePort(t)), Dir(t)
+	// On a single disk a directory is a bucket.
+	if err := os.MkdirAll(filepath.Join(dir, "objects", s3Bucket), 0o755); err != nil {
+		t.Fatalf("make the directories of MinIO: %v", err)
+	}
+	s := &S3{addr: addr, Process: Start(t, Command{
+		Name: "minio", Path: bin, Dir: dir,
+		Args: []string{"server", "--address", addr, "--console-address", Loopback(e.FreePort(t)), filepath.Join(dir, "objects")},
+		Env:  []string{"MINIO_ROOT_USER=" + s3AccessKey, "MINIO_ROOT_PASSWORD=" + s3SecretKey},
+	})}
+	waitHTTP(t, s.Process, "http://"+addr+"/minio/health/ready")
+	return s
+}
+
 // ObjstoreConfig is the configuration of the bucket in the form that Thanos gave it. Objects go below prefix.
 func (s *S3) ObjstoreConfig(prefix string) string {
 	return fmt.Sprintf(`type: S3
