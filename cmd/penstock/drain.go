@@ -22,6 +22,10 @@ const (
 	// others, and for those that others keep for each other. A peer that is up takes
 	// thousands of them in a second.
 	drainHintsTimeout = 10 * time.Minute
+	// drainRedundantTimeout bounds the wait, before anything is done, for what stands
+	// against leaving and passes by itself: hints that are being replayed, a refill, a
+	// change that not all have seen. Who is down stays down; nobody is kept waiting long.
+	drainRedundantTimeout = 2 * time.Minute
 	// drainUploadTimeout bounds the upload. It is long: a large head takes its time,
 	// and giving up means doing all of it again.
 	drainUploadTimeout = 2 * time.Hour
@@ -103,9 +107,12 @@ func (s *server) checkDrain(ctx context.Context, force bool, say func(string, ..
 		rf := s.cfg.cluster.replicationFactor
 		if left, need := s.members.View().Alive()-1, rf/2+1; left < need {
 			reasons = append(reasons, fmt.Sprintf("%d members would be left, and writes need %d: add a member first", left, need))
-		} else if reasons = append(reasons, s.redundancy(ctx, "")...); left < rf {
+		} else if left < rf {
 			say("warning: %d members will be left; with replication factor %d one more that is down then costs copies", left, rf)
 		}
+	}
+	if len(reasons) == 0 && s.cluster != nil {
+		reasons = s.awaitRedundant(ctx, force, say)
 	}
 	if len(reasons) == 0 {
 		return nil
@@ -115,6 +122,27 @@ func (s *server) checkDrain(ctx context.Context, force bool, say func(string, ..
 		return nil
 	}
 	return fmt.Errorf("this member must not leave now: %s", strings.Join(reasons, "; "))
+}
+
+// awaitRedundant waits a while until the others can spare this member, and returns why
+// they cannot, if they still cannot. With force it does not wait.
+func (s *server) awaitRedundant(ctx context.Context, force bool, say func(string, ...any)) []string {
+	ctx, cancel := context.WithTimeout(ctx, drainRedundantTimeout)
+	defer cancel()
+	said := ""
+	for {
+		reasons := s.redundancy(ctx, "")
+		if len(reasons) == 0 || force {
+			return reasons
+		}
+		if text := strings.Join(reasons, "; "); text != said {
+			say("waiting: %s", text)
+			said = text
+		}
+		if !wait(ctx, drainPoll) {
+			return reasons
+		}
+	}
 }
 
 // drainHints waits until the hints that this member keeps are delivered, and until no

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"net/http"
@@ -86,6 +87,33 @@ func TestDrainRefused(t *testing.T) {
 	status, body := get(t, nodes[0].url()+"/-/ready?level=nonsense")
 	require.Equal(t, http.StatusBadRequest, status, body)
 	requireRedundant(t, nodes[1])
+}
+
+// TestDrainWaits for a member that is being restarted, and for the hints that it missed.
+func TestDrainWaits(t *testing.T) {
+	nodes := startCluster(t, 4)
+	requireRedundant(t, nodes[0])
+	nodes[1].stop(t)
+	require.Eventually(t, func() bool { return nodes[3].srv.members.View().Alive() == 3 }, eventually, 10*time.Millisecond)
+	require.Equal(t, http.StatusNoContent, writeSeries(t, nodes[0], 40, time.Now(), 1))
+
+	lines, out := io.Pipe()
+	drained := make(chan error, 1)
+	go func() {
+		drained <- runDrain(t.Context(), out, "http://"+nodes[3].srv.internal.addr(), false)
+		_ = out.Close()
+	}()
+	said := bufio.NewScanner(lines)
+	for said.Scan() && !strings.HasPrefix(said.Text(), "waiting: ") {
+	}
+	require.Contains(t, said.Text(), "waiting: member ")
+	nodes[1].start(t)
+	last := ""
+	for said.Scan() {
+		last = said.Text()
+	}
+	require.Contains(t, last, "safe to delete: stop this member")
+	require.NoError(t, <-drained)
 }
 
 // TestDrainGoesBack brings a member back whose blocks cannot be uploaded.

@@ -43,6 +43,7 @@ func (s *server) mount() error {
 		mux.Handle("/metrics", public)
 		s.public.server.Handler = mux
 	}
+	s.public.server.Handler = s.traffic.watch(s.public.server.Handler, s.stopping.Load)
 	s.internal.server.Handler = s.internalMux()
 	return nil
 }

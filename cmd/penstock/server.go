@@ -37,11 +37,6 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
-// leaveGrace is how long a member that is stopping goes on serving after it has
-// gossiped LEAVING: gossip reaches every member in a few hundred milliseconds,
-// and a load balancer that checks once a second has seen /-/ready fail.
-const leaveGrace = time.Second
-
 // publicWait is how long requests wait for a node to join its cluster and to list its
 // bucket, which takes milliseconds where there are members and a bucket that answer.
 // Else the node says itself what it lacks, and a health check must not wait longer than
@@ -101,6 +96,7 @@ type server struct {
 	redundant        prometheus.Gauge
 	public, internal *listener
 	stopping         atomic.Bool
+	traffic          traffic
 	draining         atomic.Bool // no writes any more; stays set once this member is LEFT
 
 	drainMu  sync.Mutex
@@ -365,16 +361,4 @@ func (s *server) ready() error {
 		return errors.New("joining the ring") // Until then its own queries count it as missing.
 	}
 	return nil
-}
-
-// announceLeaving is the first step of stopping: the other members write hints
-// for this one and the load balancer turns away before a socket closes.
-func (s *server) announceLeaving() error {
-	s.stopping.Store(true)
-	if s.cluster == nil || s.left() {
-		return nil
-	}
-	err := s.members.SetState(ring.Leaving)
-	time.Sleep(leaveGrace)
-	return err
 }
