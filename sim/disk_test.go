@@ -6,6 +6,7 @@ package sim
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 
 	"github.com/penstock-io/penstock/ring"
 )
@@ -17,6 +18,7 @@ import (
 type disk struct {
 	hintDir    string
 	generation uint64 // Of the data directory: another disk, another number.
+	newcomer   atomic.Bool
 
 	mu       sync.Mutex
 	wal, wbl writeLog
@@ -41,7 +43,9 @@ type loss struct {
 }
 
 func newDisk(hintDir string, generation uint64) *disk {
-	return &disk{hintDir: hintDir, generation: generation, wal: newLog(), wbl: newLog(), blocks: map[string]*blockSeries{}}
+	d := &disk{hintDir: hintDir, generation: generation, wal: newLog(), wbl: newLog(), blocks: map[string]*blockSeries{}}
+	d.newcomer.Store(true)
+	return d
 }
 
 // writeLog is a WAL or WBL: records, and how many of them are synced.

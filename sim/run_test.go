@@ -141,8 +141,8 @@ func (w *world) owed() string {
 			out += fmt.Sprintf("[%s down, off %v]", h.name, h.isOff())
 			continue
 		}
-		out += fmt.Sprintf("[%s ready %v, failed %v, losses %d, hints %v, sees %s]",
-			h.name, p.store.Ready(), p.store.isFailed(), p.disk.lossCount(), p.log.Pending(), p.sees())
+		out += fmt.Sprintf("[%s ready %v, failed %v, losses %d, newcomer %v, hints %v, sees %s]",
+			h.name, p.store.Ready(), p.store.isFailed(), p.disk.lossCount(), p.disk.newcomer.Load(), p.log.Pending(), p.sees())
 	}
 	return out
 }

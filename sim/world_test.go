@@ -194,7 +194,7 @@ func (w *world) redundant() bool {
 	}
 	for _, h := range hosts {
 		p := h.current()
-		if p == nil || p.paused() || !p.store.Ready() || p.store.isFailed() || len(p.log.Pending()) > 0 || p.disk.lossCount() > 0 {
+		if p == nil || p.paused() || !p.store.Ready() || p.store.isFailed() || len(p.log.Pending()) > 0 || p.disk.lossCount() > 0 || p.disk.newcomer.Load() {
 			return false
 		}
 		view := p.members.View()

@@ -136,7 +136,7 @@ func waitMembers(t *testing.T, nodes []*testNode, want int) {
 					alive++
 				}
 			}
-			if alive != want {
+			if alive != want || !n.srv.introduction.done.Load() {
 				return false
 			}
 			versions[status.Version] = true

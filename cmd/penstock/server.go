@@ -96,6 +96,7 @@ type server struct {
 	election     *ingest.Election // nil when it is off
 	querier      *querier.Querier
 	data         *dataWatch
+	introduction introduction
 	refiller     *refill.Refiller
 
 	redundant        prometheus.Gauge
@@ -242,6 +243,7 @@ func (s *server) start(ctx context.Context) error {
 		s.background("ring", s.cluster.Run)
 		s.background("redundancy", s.watchRedundancy)
 		s.background("lost hints", s.tellLosses)
+		s.background("introduction", s.introduce)
 	}
 	s.background("memory guard", s.memory.Run)
 	s.background("metadata", s.metadata.Run)
@@ -364,7 +366,7 @@ func (s *server) ready() error {
 	if self, known := s.members.View().Member(s.identity.Name); known && self.State == ring.Joining {
 		return errors.New("joining the ring") // Until then its own queries count it as missing.
 	}
-	return nil
+	return s.unknownTo()
 }
 
 // announceLeaving is the first step of stopping: the other members write hints

@@ -76,7 +76,9 @@ func hintAge(window time.Duration) time.Duration {
 }
 
 // takesWrites tells whether this member stores what it is given.
-func (s *server) takesWrites() bool { return s.store.Ready() && !s.draining.Load() }
+func (s *server) takesWrites() bool {
+	return s.store.Ready() && !s.draining.Load() && s.introduction.done.Load()
+}
 
 // admitWrite says why senders must go to another member now, or nothing.
 func (s *server) admitWrite() error {
