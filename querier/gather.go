@@ -173,10 +173,12 @@ func (s *score) hear(heard []*said, lacking string) {
 	}
 }
 
-func (s *score) complete() bool { return !s.ms.CutOff && complete(s.ms.Members, s.ms.RF, s.lost) }
+func (s *score) complete() bool {
+	return !s.ms.CutOff && !s.ms.Newcomer && complete(s.ms.Members, s.ms.RF, s.lost)
+}
 
 func (s *score) incomplete() *IncompleteError {
-	e := &IncompleteError{Known: len(s.ms.Members), RF: s.ms.RF, CutOff: s.ms.CutOff, Mint: s.span.mint, Maxt: s.span.maxt}
+	e := &IncompleteError{Known: len(s.ms.Members), RF: s.ms.RF, CutOff: s.ms.CutOff, Newcomer: s.ms.Newcomer, Mint: s.span.mint, Maxt: s.span.maxt}
 	for i, lost := range s.lost {
 		if lost {
 			e.Missing = append(e.Missing, Missing{Name: s.ms.Members[i].Name, Reason: s.reasons[i]})

@@ -33,7 +33,8 @@ type said struct {
 //     nobody knows better.
 //  4. The asking side has not heard of it. A member takes its first write when those that know it
 //     could not all be missing from a complete answer (ring.Introducer). So one of them is among those
-//     that answered, and names it. They remember it, with the generation, on disk.
+//     that answered, and names it. They remember it, with the generation, on disk. Who lost that disk counts
+//     as missing; if that is the asking side itself, it knows so, or is a Newcomer.
 //
 // So all W owners are missing, and of those a complete answer lacks at most RF-W, or those of
 // one zone, where the ring puts one owner: the answer is not complete. That asks for answers

@@ -59,6 +59,9 @@ type Membership struct {
 	// CutOff is set when this process has been without a majority of the members for so long that they may have gone
 	// on without it. Then no answer is complete.
 	CutOff bool
+	// Newcomer is set while this process, on a new disk, may not have heard of every other member, nor of what it had
+	// before. Then no answer is complete either.
+	Newcomer bool
 	// PassedOn is when, in milliseconds, the last member left that is still remembered. One copy of what is older
 	// went to the bucket with it, so that the bucket is asked for it. 0: none did.
 	PassedOn int64
@@ -68,7 +71,7 @@ type Membership struct {
 
 // alone returns whether this process is all there is, and has all that there is.
 func (m Membership) alone() bool {
-	return len(m.Members) == 1 && m.Members[0].Self && m.Members[0].Lacks == ""
+	return len(m.Members) == 1 && m.Members[0].Self && m.Members[0].Lacks == "" && !m.Newcomer
 }
 
 // Missing names a member without which a query had to be answered, and why.

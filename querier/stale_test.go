@@ -156,6 +156,19 @@ func TestLossDuringAnAnswer(t *testing.T) {
 	require.ErrorContains(t, own.query(t, tenantCtx(), 0, 1000, nil, all()).err, "m0 (a log was set aside)")
 }
 
+// TestNewcomerCallsNothingComplete: it may not know of those who have what it lacks.
+func TestNewcomerCallsNothingComplete(t *testing.T) {
+	s := newStaleCluster(t, 3)
+	s.members.Newcomer = true
+	for op, ask := range s.questions(t) {
+		require.ErrorContains(t, ask(), "this member is new, knows 3 members", op)
+	}
+	alone := newCluster(t, 1, 1)
+	require.NoError(t, alone.query(t, tenantCtx(), 0, 1000, nil, all()).err)
+	alone.members.Newcomer = true
+	require.Error(t, alone.query(t, tenantCtx(), 0, 1000, nil, all()).err)
+}
+
 // TestAnswerOfTheFirstVersions: a member that says nothing of itself is taken as gossip has it.
 func TestAnswerOfTheFirstVersions(t *testing.T) {
 	s := newStaleCluster(t, 3)

@@ -33,6 +33,8 @@ type introduceJSON struct {
 	Knows bool `json:"knows"`
 	// Settled is MemberStatus.Settled of the asking member.
 	Settled bool `json:"settled"`
+	// Replaced is MemberStatus.Replaced of the asking member.
+	Replaced uint64 `json:"replaced,omitempty"`
 	// Newcomer is whether the answering member is one itself.
 	Newcomer bool `json:"newcomer"`
 	// Members are the names of those in its ring.
@@ -54,7 +56,7 @@ func IntroduceHandler(view func() *View, save func() error) http.Handler {
 				http.Error(w, err.Error(), http.StatusServiceUnavailable)
 				return
 			}
-			reply.Knows, reply.Settled = true, m.Settled
+			reply.Knows, reply.Settled, reply.Replaced = true, m.Settled, m.Replaced
 		}
 		for _, m := range v.Members {
 			if m.Name == v.Self {
@@ -145,7 +147,8 @@ func (i *Introducer) ask(ctx context.Context, m MemberStatus, self Member) (intr
 
 // decideIntroduced returns whether the replies, by name, are enough, and else who is to be
 // waited for. It is pure. A newcomer is introduced if it knows everybody whom those know that
-// answer, so that it places writes as they do, and one of these holds:
+// answer, so that it places writes as they do, and what it had before, so that it knows what it
+// lacks; and if one of these holds:
 //
 //   - The name is settled: enough knew it before it had this data directory. An answer from
 //     another directory is recognised by its generation.
@@ -166,6 +169,7 @@ func decideIntroduced(view *View, replies map[string]introduceJSON) (bool, []str
 	}
 	var waiting, strangers []string
 	var vouching []string // Their zones.
+	self, _ := view.Member(view.Self)
 	settled := false
 	for name, zone := range others {
 		reply := replies[name]
@@ -177,6 +181,9 @@ func decideIntroduced(view *View, replies map[string]introduceJSON) (bool, []str
 		if !reply.Newcomer {
 			vouching = append(vouching, zone)
 		}
+		if reply.Replaced > max(self.Replaced, self.Ended) {
+			strangers = append(strangers, view.Self) // As it was.
+		}
 		for _, further := range reply.Members {
 			if _, known := others[further]; !known && further != view.Self && !slices.Contains(strangers, further) {
 				strangers = append(strangers, further)
@@ -186,6 +193,7 @@ func decideIntroduced(view *View, replies map[string]introduceJSON) (bool, []str
 	enough := settled || len(waiting) == 0 || !maybeMissing(vouching, others, view.Ring.RF())
 	waiting = append(waiting, strangers...)
 	slices.Sort(waiting)
+	waiting = slices.Compact(waiting)
 	return enough && len(strangers) == 0, waiting
 }
 

@@ -86,11 +86,11 @@ func (s *server) introduce(ctx context.Context) error {
 // without the note asks again.
 func (s *server) introduced() {
 	s.introduction.done.Store(true)
-	if err := s.cluster.SetSettled(); err != nil {
-		s.logger.Warn("the other members may learn late that this one takes writes", "err", err)
-	}
 	if err := os.Remove(s.tsdbPath(newcomerFile)); err != nil {
 		s.logger.Warn("cannot note that the other members know this one; they are asked again at the next start", "err", err)
+	}
+	if err := s.cluster.SetSettled(); err != nil {
+		s.logger.Warn("the other members may learn late that this one takes writes", "err", err)
 	}
 	s.logger.Info("enough members know this one: it takes writes")
 }

@@ -21,6 +21,7 @@ func (s *server) memberships() querier.Membership {
 		ms.Members[0].Lacks = ""
 		return ms
 	}
+	ms.Newcomer = !s.introduction.done.Load()
 	for i := range ms.Members {
 		// The store knows of a loss before gossip tells.
 		if m := &ms.Members[i]; m.Self && m.Lacks == "" && lacking(s.store.Losses()) {
