@@ -5,6 +5,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -36,10 +37,12 @@ type blockSeries struct {
 	list  []point
 }
 
-// loss is a time of which the disk may lack what it was given.
+// loss is a time of which the disk may lack what it was given; or, if it is a hole, what others
+// acknowledged without it.
 type loss struct {
 	id     int
 	reason string
+	hole   bool
 }
 
 func newDisk(hintDir string, generation uint64) *disk {
@@ -122,11 +125,16 @@ func (d *disk) setLow(on bool) {
 	d.low = on
 }
 
-func (d *disk) addLoss(reason string) {
+func (d *disk) addLoss(reason string, hole bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lossSeq++
-	d.losses = append(d.losses, loss{id: d.lossSeq, reason: reason})
+	d.losses = append(d.losses, loss{id: d.lossSeq, reason: reason, hole: hole})
+}
+
+// lacksWhatItHad is whether it lost something that was acknowledged on its word; mu is held.
+func (d *disk) lacksWhatItHad() bool {
+	return slices.ContainsFunc(d.losses, func(l loss) bool { return !l.hole })
 }
 
 func (d *disk) lossCount() int {
@@ -145,7 +153,7 @@ func (d *disk) lastLoss() int {
 func (d *disk) data() (holes bool, refilled uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.losses) > 0, d.refilled
+	return d.lacksWhatItHad(), d.refilled
 }
 
 // resolve drops the losses up to an id, and notes whose data came back.

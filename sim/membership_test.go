@@ -217,7 +217,6 @@ func (m *membership) expire() {
 	}
 	if len(forgotten) > 0 {
 		m.p.w.events.add("%s forgets %v", m.self.Name, forgotten)
-		m.p.w.noteShrunk()
 	}
 	if changed || len(forgotten)+len(m.history.Expire(now.Add(-forgottenFor), now)) > 0 {
 		m.publish()

@@ -25,6 +25,8 @@ func TestMutations(t *testing.T) {
 		"fail-stop":        {safety{failStopOff: true}, redundancyRestored, general},
 		"generation check": {safety{generationOff: true}, durability, general},
 		"majority rule":    {safety{majorityOff: true}, minoritySafety, splitInTwo},
+		"debts":            {safety{debtsOff: true}, redundancyRestored, forgottenOfThree},
+		"boot id":          {safety{bootIDOff: true}, redundancyRestored, general},
 		"testimony":        {safety{testimonyOff: true}, durability, lateNewsOfALoss},
 		"introduction":     {safety{introductionOff: true}, durability, lateNewsOfAMember},
 	} {
@@ -46,6 +48,13 @@ func TestMutations(t *testing.T) {
 
 // general is what TestSeeds plays.
 func general(*plan) {}
+
+// forgottenOfThree is a member of three that comes back after it was forgotten: there is no third
+// to keep hints for meanwhile.
+func forgottenOfThree(p *plan) {
+	p.members, p.forgetAfter, p.lasts = 3, 40*time.Second, 120*time.Second
+	p.faults = []fault{{at: 10 * time.Second, lasts: 20 * time.Second, kind: faultAway}}
+}
 
 // lateNewsOfALoss is a disk that is replaced within a moment, while most news are lost, and a member that fails then.
 func lateNewsOfALoss(p *plan) {

@@ -31,7 +31,9 @@ type process struct {
 	disk *disk
 	addr string // name.number; the number is that of the run if hosts move.
 	run  int    // Which process of its host.
-	skew time.Duration
+	// bootID names the start of the machine.
+	bootID string
+	skew   time.Duration
 
 	died    chan struct{} // Closed when it is killed.
 	killed  atomic.Bool
@@ -144,7 +146,10 @@ func (p *process) start(ctx context.Context) error {
 	p.store = newStore(p.disk, !safe.failStopOff, p.w.plan.syncs, p.reach)
 	p.store.note = func(format string, args ...any) { p.w.events.detail("    "+p.addr+" commits "+format, args...) }
 	var err error
-	if p.log, err = hint.Open(hint.Config{Dir: p.disk.hintDir, Sync: p.w.plan.syncs, Now: p.now}, quiet, nil); err != nil {
+	if safe.bootIDOff {
+		p.bootID = ""
+	}
+	if p.log, err = hint.Open(hint.Config{Dir: p.disk.hintDir, Sync: p.w.plan.syncs, BootID: p.bootID, Now: p.now}, quiet, nil); err != nil {
 		return err
 	}
 	p.hints = &hints{log: p.log, p: p, off: safe.hintsOff, turn: make(chan struct{}, 1)}
@@ -165,6 +170,7 @@ func (p *process) start(ctx context.Context) error {
 	p.inner = http.NewServeMux()
 	p.inner.Handle(ingest.PathInternalWrite, ingest.NewInternalHandler(ingest.InternalHandlerConfig{Local: local, Tenant: oneTenant, Cache: cache}, quiet, nil))
 	p.inner.Handle("/internal/v1/", querier.NewPeerHandler(p.readConfig(), quiet, nil))
+	p.inner.HandleFunc(pathLoss, p.takeLoss)
 	p.inner.Handle(ring.PathIntroduce, ring.IntroduceHandler(p.members.View, p.members.persist))
 	p.raw = querier.New(querier.Config{Local: p.store, Members: p.membership, Client: client}, quiet, nil)
 	p.deduped = dedup.Queryable(p.raw, dedup.Config{ReplicaLabels: []string{replicaLabel}})
@@ -174,6 +180,7 @@ func (p *process) start(ctx context.Context) error {
 	p.running.Go(func() { p.members.run(ctx) })
 	p.running.Go(func() { _ = p.dist.Run(ctx) }) // Ends with ctx.
 	p.running.Go(func() { p.refill(ctx) })
+	p.running.Go(func() { p.tellLosses(ctx, client) })
 	p.running.Go(func() { p.introduce(ctx, ring.Introducer{View: p.members.View, Client: client}) })
 	go p.bury(ctx)
 	return nil
@@ -238,7 +245,7 @@ func (p *process) bury(ctx context.Context) {
 	p.stop()
 	p.running.Wait()
 	p.dist.Close()
-	_ = p.log.Close() // Only closes files.
+	closeKilled(p.log, p.disk.hintDir)
 	close(p.gone)
 }
 
@@ -253,7 +260,7 @@ func (p *process) kill() {
 // membership is the view in the words of the read path, as cmd/penstock translates it.
 func (p *process) membership() querier.Membership {
 	view := p.members.View()
-	out := querier.Membership{RF: view.Ring.RF()}
+	out := querier.Membership{RF: view.Ring.RF(), Newcomer: p.disk.newcomer.Load() && !p.w.safety.introductionOff}
 	if since := view.MinoritySince; !since.IsZero() {
 		out.CutOff = p.now().Sub(since) > p.w.plan.forgetAfter/2
 	}

@@ -19,6 +19,8 @@ type safety struct {
 	majorityOff   bool // Members are forgotten, and writes taken, without a majority.
 
 	testimonyOff    bool // Answers do not say what the member lacks and whom it knows.
+	debtsOff        bool // Writes to fewer members than copies are not remembered.
+	bootIDOff       bool // A crash of the host is not told from one of the process, as far as hints go.
 	introductionOff bool // A member takes writes although nobody may know it.
 }
 
