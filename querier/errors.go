@@ -40,7 +40,7 @@ func (e *IncompleteError) warning() error {
 }
 
 func (e *IncompleteError) describe() string {
-	if e.CutOff || e.Newcomer {
+	if e.CutOff || e.Newcomer && e.Known >= quorum(e.RF) {
 		text := fmt.Sprintf("samples %s may be lacking: this member has been cut off from the majority of the %d members that it knows, and they may have gone on without it",
 			describeRange(e.Mint, e.Maxt), e.Known)
 		if !e.CutOff {

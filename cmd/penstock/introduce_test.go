@@ -17,6 +17,7 @@ import (
 
 // TestNewcomer is introduced once, and again when the others may have dropped it.
 func TestNewcomer(t *testing.T) {
+	t.Parallel()
 	nodes := layOut(t, 3)
 	nodes[0].start(t)
 	require.NoError(t, nodes[0].srv.ready(), "the first of a cluster answers queries")
@@ -58,6 +59,7 @@ func TestNewcomer(t *testing.T) {
 // TestNewcomerWaitsForEnough: a member that joins where too few would know it takes no writes, and says whom
 // it waits for.
 func TestNewcomerWaitsForEnough(t *testing.T) {
+	t.Parallel()
 	nodes := layOut(t, 3)
 	nodes[0].start(t)
 	nodes[1].start(t)
@@ -85,6 +87,7 @@ func TestNewcomerWaitsForEnough(t *testing.T) {
 
 // TestNewcomerAlone: a node alone takes writes at once, and is a newcomer if it joins others later.
 func TestNewcomerAlone(t *testing.T) {
+	t.Parallel()
 	n := &testNode{args: []string{"--storage.path=" + t.TempDir(), "--web.listen-address=127.0.0.1:0", "--internal.listen-address=127.0.0.1:0"}}
 	n.start(t)
 	require.Equal(t, http.StatusNoContent, writeSeries(t, n, 1, time.Now(), 1))
@@ -94,6 +97,7 @@ func TestNewcomerAlone(t *testing.T) {
 
 // TestThirdMemberGetsItsCopies: what two members took while there was no third is given to the one that comes.
 func TestThirdMemberGetsItsCopies(t *testing.T) {
+	t.Parallel()
 	nodes := layOut(t, 3)
 	nodes[0].start(t)
 	nodes[1].start(t)
