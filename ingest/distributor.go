@@ -146,6 +146,9 @@ func (d *Distributor) Write(ctx context.Context, b *Batch) Outcome {
 
 	o := t.outcome()
 	if o.Unavailable == 0 {
+		if p.width < d.cfg.RF {
+			d.cfg.Hints.NoteShort(states.names)
+		}
 		o.Hinted = d.storeHints(b, p, t, states.members, pl, late)
 	}
 	return o

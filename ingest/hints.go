@@ -16,6 +16,9 @@ type HintLog interface {
 	HintReplayer
 	Append(member string, payload []byte) error
 	Pending() map[string]hint.Stats
+	// NoteShort notes a write that all members of the ring, named, took, though there are fewer
+	// of them than copies.
+	NoteShort(members string)
 }
 
 var _ HintLog = (*hint.Log)(nil)

@@ -4,6 +4,8 @@
 package ingest
 
 import (
+	"strings"
+
 	"github.com/penstock-io/penstock/ring"
 )
 
@@ -22,6 +24,7 @@ type viewStates struct {
 	view    *ring.View
 	members []memberState
 	alive   int
+	names   string // of the members, with commas between them
 }
 
 // statesOf returns the states for a view. A view is immutable, so that they are
@@ -48,6 +51,11 @@ func (d *Distributor) statesOf(view *ring.View) *viewStates {
 		}
 		s.members = append(s.members, state)
 	}
+	var names []string
+	for _, m := range s.members {
+		names = append(names, m.Name)
+	}
+	s.names = strings.Join(names, ",")
 	d.states.Store(s)
 	return s
 }

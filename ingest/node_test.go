@@ -21,6 +21,7 @@ import (
 type memHints struct {
 	mu     sync.Mutex
 	hints  map[string][][]byte
+	short  []string
 	broken error
 }
 
@@ -34,6 +35,12 @@ func (h *memHints) Append(member string, payload []byte) error {
 	}
 	h.hints[member] = append(h.hints[member], slices.Clone(payload))
 	return nil
+}
+
+func (h *memHints) NoteShort(members string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.short = append(h.short, members)
 }
 
 func (h *memHints) Pending() map[string]hint.Stats {

@@ -21,7 +21,8 @@ type IncompleteError struct {
 	Missing    []Missing
 	Known      int // Members known, the missing ones included.
 	RF         int
-	CutOff     bool  // See Membership.
+	CutOff     bool // See Membership, as for Newcomer.
+	Newcomer   bool
 	Mint, Maxt int64 // What was asked for, milliseconds, both inclusive.
 }
 
@@ -39,9 +40,13 @@ func (e *IncompleteError) warning() error {
 }
 
 func (e *IncompleteError) describe() string {
-	if e.CutOff {
+	if e.CutOff || e.Newcomer && e.Known >= quorum(e.RF) {
 		text := fmt.Sprintf("samples %s may be lacking: this member has been cut off from the majority of the %d members that it knows, and they may have gone on without it",
 			describeRange(e.Mint, e.Maxt), e.Known)
+		if !e.CutOff {
+			text = fmt.Sprintf("samples %s may be lacking: this member is new, knows %d members, and cannot tell yet whether there are more",
+				describeRange(e.Mint, e.Maxt), e.Known)
+		}
 		if len(e.Missing) > 0 {
 			text += "; missing: " + e.missing()
 		}

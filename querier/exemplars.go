@@ -24,20 +24,20 @@ func (e *exemplarQuerier) Select(start, end int64, matchers ...[]*labels.Matcher
 	if !ok {
 		return nil, errNoTenant
 	}
-	ask := func(ctx context.Context, m Member) ([]exemplar.QueryResult, int64, error) {
+	ask := func(ctx context.Context, m Member) ([]exemplar.QueryResult, said, error) {
 		if !m.Self {
 			return e.q.peers.exemplars(ctx, m, question{mint: start, maxt: end, matchers: matchers})
 		}
 		local := e.q.cfg.Local
 		if !local.Ready() {
-			return nil, 0, errLocalNotReady
+			return nil, said{}, errLocalNotReady
 		}
 		q, err := local.ExemplarQuerier(ctx, tenant)
 		if err != nil {
-			return nil, 0, err
+			return nil, said{}, err
 		}
 		results, err := q.Select(start, end, matchers...)
-		return results, local.LocalStart(tenant), err
+		return results, said{localStart: local.LocalStart(tenant)}, err
 	}
 	answers, _, err := collect(e.ctx, e.q, span{start, end}, ask, nil)
 	if err != nil {

@@ -22,7 +22,7 @@ func collect[T any](ctx context.Context, q *Querier, r span, ask asker[T], bucke
 	}()
 
 	partial := partialAllowed(ctx, q.cfg.PartialResponse)
-	g, err := gather(ctx, q.cfg.Members(), r, partial, ask)
+	g, err := gather(ctx, q.cfg.Members, r, partial, ask)
 	if err != nil {
 		return nil, nil, err
 	}

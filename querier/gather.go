@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 )
 
 // span is a closed time range in milliseconds.
@@ -14,8 +15,8 @@ type span struct{ mint, maxt int64 }
 
 func (s span) empty() bool { return s.mint > s.maxt }
 
-// asker asks one member one question. The local start is since when the member holds all that it was given.
-type asker[T any] func(ctx context.Context, m Member) (answer T, localStart int64, err error)
+// asker asks one member one question.
+type asker[T any] func(ctx context.Context, m Member) (answer T, said said, err error)
 
 // gathered is what the members said.
 type gathered[T any] struct {
@@ -29,19 +30,21 @@ type gathered[T any] struct {
 
 // outcome is how asking the i-th member went.
 type outcome[T any] struct {
-	i          int
-	answer     T
-	localStart int64
-	err        error
+	i      int
+	answer T
+	said   said
+	err    error
 }
 
 // gather asks every member that can be asked, all at once, and waits for all of them: any two members
 // share some slot, so none of them can be spared. A member that fails is missing, and so is one that lacks
 // something, though its answer is kept. As soon as too many are, the others are called off and the error is an
-// IncompleteError, unless partial allows to go on.
-func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask asker[T]) (gathered[T], error) {
+// IncompleteError, unless partial allows to go on. What the answers say of the members counts as what is known here.
+func gather[T any](ctx context.Context, members func() Membership, r span, partial bool, ask asker[T]) (gathered[T], error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	ms := members()
+	digest := digestOf(encodeFacts(ms.facts()))
 	score := newScore(ms, r)
 	outcomes := make(chan outcome[T])
 	asked := 0
@@ -54,9 +57,10 @@ func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask
 			score.lose(i, m.Lacks)
 		}
 		asked++
+		m.digest = digest
 		go func() {
-			answer, localStart, err := ask(ctx, m)
-			outcomes <- outcome[T]{i, answer, localStart, err}
+			answer, said, err := ask(ctx, m)
+			outcomes <- outcome[T]{i, answer, said, err}
 		}()
 	}
 
@@ -82,13 +86,26 @@ func gather[T any](ctx context.Context, ms Membership, r span, partial bool, ask
 			cancel()
 		}
 	}
-	if fatal == nil && !partial && !score.complete() {
-		fatal = score.incomplete()
+	if fatal == nil {
+		score.hear(heardOf(got), members().self().lacks)
+		if !partial && !score.complete() {
+			fatal = score.incomplete()
+		}
 	}
 	if fatal != nil {
 		return gathered[T]{}, fatal
 	}
 	return summarise(got, score), nil
+}
+
+func heardOf[T any](got []*outcome[T]) []*said {
+	heard := make([]*said, len(got))
+	for i, o := range got {
+		if o != nil {
+			heard[i] = &o.said
+		}
+	}
+	return heard
 }
 
 func summarise[T any](got []*outcome[T], score *score) gathered[T] {
@@ -100,13 +117,16 @@ func summarise[T any](got []*outcome[T], score *score) gathered[T] {
 		if o != nil {
 			g.answers = append(g.answers, o.answer)
 		}
-		if score.lost[i] {
-			g.missing++
-		} else {
-			g.horizon = max(g.horizon, o.localStart)
+		if !score.lost[i] {
+			g.horizon = max(g.horizon, o.said.localStart)
 		}
 	}
-	if g.missing == len(got) {
+	for _, lost := range score.lost {
+		if lost {
+			g.missing++
+		}
+	}
+	if g.missing == len(score.lost) {
 		g.horizon = math.MaxInt64
 	}
 	if !score.complete() {
@@ -135,10 +155,30 @@ func newScore(ms Membership, r span) *score {
 
 func (s *score) lose(i int, reason string) { s.lost[i], s.reasons[i] = true, reason }
 
-func (s *score) complete() bool { return !s.ms.CutOff && complete(s.ms.Members, s.ms.RF, s.lost) }
+// hear counts what the answers say; lacking is what this member itself has come to lack by now.
+func (s *score) hear(heard []*said, lacking string) {
+	lacks, strangers := judge(s.ms, heard)
+	for i, m := range s.ms.Members {
+		switch {
+		case s.lost[i]:
+		case lacks[i] != "":
+			s.lose(i, lacks[i])
+		case m.Self && lacking != "":
+			s.lose(i, lacking)
+		}
+	}
+	s.ms.Members = append(slices.Clip(s.ms.Members), strangers...)
+	for range strangers {
+		s.lost, s.reasons = append(s.lost, true), append(s.reasons, reasonStranger)
+	}
+}
+
+func (s *score) complete() bool {
+	return !s.ms.CutOff && !s.ms.Newcomer && complete(s.ms.Members, s.ms.RF, s.lost)
+}
 
 func (s *score) incomplete() *IncompleteError {
-	e := &IncompleteError{Known: len(s.ms.Members), RF: s.ms.RF, CutOff: s.ms.CutOff, Mint: s.span.mint, Maxt: s.span.maxt}
+	e := &IncompleteError{Known: len(s.ms.Members), RF: s.ms.RF, CutOff: s.ms.CutOff, Newcomer: s.ms.Newcomer, Mint: s.span.mint, Maxt: s.span.maxt}
 	for i, lost := range s.lost {
 		if lost {
 			e.Missing = append(e.Missing, Missing{Name: s.ms.Members[i].Name, Reason: s.reasons[i]})

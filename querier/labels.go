@@ -24,7 +24,7 @@ func (s *session) LabelValues(ctx context.Context, name string, hints *storage.L
 		func(ctx context.Context, q storage.LabelQuerier, ms []*labels.Matcher) ([]string, annotations.Annotations, error) {
 			return q.LabelValues(ctx, name, hints, ms...)
 		},
-		func(ctx context.Context, m Member, qu question) ([]string, int64, error) {
+		func(ctx context.Context, m Member, qu question) ([]string, said, error) {
 			return s.q.peers.labelValues(ctx, m, name, qu)
 		})
 }
@@ -42,7 +42,7 @@ func (s *session) LabelNames(ctx context.Context, hints *storage.LabelHints, mat
 func (s *session) strings(
 	ctx context.Context, hints *storage.LabelHints, matchers []*labels.Matcher,
 	read func(context.Context, storage.LabelQuerier, []*labels.Matcher) ([]string, annotations.Annotations, error),
-	askPeer func(context.Context, Member, question) ([]string, int64, error),
+	askPeer func(context.Context, Member, question) ([]string, said, error),
 ) ([]string, annotations.Annotations, error) {
 	tenant, ok := TenantFrom(ctx)
 	if !ok {
@@ -57,25 +57,25 @@ func (s *session) strings(
 		values, warnings, err := read(ctx, q, slices.Clone(matchers))
 		return stringsAnswer{values, warnings}, err
 	}
-	ask := func(ctx context.Context, m Member) (stringsAnswer, int64, error) {
+	ask := func(ctx context.Context, m Member) (stringsAnswer, said, error) {
 		if !m.Self {
 			qu := question{mint: s.span.mint, maxt: s.span.maxt, limit: limit}
 			if len(matchers) > 0 {
 				qu.matchers = [][]*labels.Matcher{matchers}
 			}
-			values, start, err := askPeer(ctx, m, qu)
-			return stringsAnswer{values: values}, start, err
+			values, s, err := askPeer(ctx, m, qu)
+			return stringsAnswer{values: values}, s, err
 		}
 		local := s.q.cfg.Local
 		if !local.Ready() {
-			return stringsAnswer{}, 0, errLocalNotReady
+			return stringsAnswer{}, said{}, errLocalNotReady
 		}
 		q, err := local.Querier(tenant, s.span.mint, s.span.maxt)
 		if err != nil {
-			return stringsAnswer{}, 0, err
+			return stringsAnswer{}, said{}, err
 		}
 		answer, err := open(ctx, q)
-		return answer, local.LocalStart(tenant), err
+		return answer, said{localStart: local.LocalStart(tenant)}, err
 	}
 	var bucket bucketAsker[stringsAnswer]
 	if blocks := s.q.cfg.Blocks; blocks != nil {

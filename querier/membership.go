@@ -17,6 +17,24 @@ type Member struct {
 	// Lacks says why the member holds less than it should; empty if it holds all. Such a member is asked, and
 	// what it has is in the answer, but it is counted as missing.
 	Lacks string
+	// Excused is set where what the member lacks is accounted for elsewhere: whatever it says of that, it is not
+	// counted as missing.
+	Excused bool
+
+	// Generation tells the data directory that the member has, as far as is known here; 0 is not known.
+	Generation uint64
+	// Replaced is the latest former one under its name whose data it should have; Refilled the latest whose
+	// data it was given back.
+	Replaced, Refilled uint64
+
+	digest string // Of what is known here of all members; for the question.
+}
+
+// Gone is the data directory of a member that left for good, under a name that may have another since: what it held
+// is in the bucket.
+type Gone struct {
+	Name       string
+	Generation uint64
 }
 
 // absent returns why the member cannot be asked at all, or "".
@@ -41,14 +59,19 @@ type Membership struct {
 	// CutOff is set when this process has been without a majority of the members for so long that they may have gone
 	// on without it. Then no answer is complete.
 	CutOff bool
+	// Newcomer is set while this process, on a new disk, may not have heard of every other member, nor of what it had
+	// before. Then no answer is complete either.
+	Newcomer bool
 	// PassedOn is when, in milliseconds, the last member left that is still remembered. One copy of what is older
 	// went to the bucket with it, so that the bucket is asked for it. 0: none did.
 	PassedOn int64
+	// Gone are the members that left and are still remembered, at most one of a name.
+	Gone []Gone
 }
 
 // alone returns whether this process is all there is, and has all that there is.
 func (m Membership) alone() bool {
-	return len(m.Members) == 1 && m.Members[0].Self && m.Members[0].Lacks == ""
+	return len(m.Members) == 1 && m.Members[0].Self && m.Members[0].Lacks == "" && !m.Newcomer
 }
 
 // Missing names a member without which a query had to be answered, and why.

@@ -38,8 +38,8 @@ type request struct {
 }
 
 // ask sends the request and gives the body of a good answer to read, which must consume all of it.
-// It returns the peer's local start. Any error means that the answer must not be used: there is no half answer.
-func (p *peers) ask(ctx context.Context, m Member, req request, read func(*http.Response, io.Reader) error) (localStart int64, err error) {
+// It returns what the peer says beside it. Any error means that the answer must not be used: there is no half answer.
+func (p *peers) ask(ctx context.Context, m Member, req request, read func(*http.Response, io.Reader) error) (s said, err error) {
 	started := time.Now()
 	defer func() {
 		outcome := "ok"
@@ -58,19 +58,19 @@ func (p *peers) ask(ctx context.Context, m Member, req request, read func(*http.
 
 	resp, err := p.send(ctx, m, req)
 	if err != nil {
-		return 0, causeOf(ctx, err)
+		return said{}, causeOf(ctx, err)
 	}
 	defer resp.Body.Close()
 	body := &meteredBody{body: resp.Body, left: p.maxBytes, member: m.Name, limit: p.maxBytes, alive: func() { watchdog.Reset(p.silence) }}
 	defer func() { p.metrics.peerBytes.Add(float64(p.maxBytes - body.left)) }()
-	localStart, err = inspect(resp, body)
+	s, err = inspect(resp, body)
 	if err != nil {
-		return 0, causeOf(ctx, err)
+		return said{}, causeOf(ctx, err)
 	}
 	if err := read(resp, body); err != nil {
-		return 0, causeOf(ctx, err)
+		return said{}, causeOf(ctx, err)
 	}
-	return localStart, nil
+	return s, nil
 }
 
 func (p *peers) send(ctx context.Context, m Member, req request) (*http.Response, error) {
@@ -85,6 +85,7 @@ func (p *peers) send(ctx context.Context, m Member, req request) (*http.Response
 	r.Header.Set("Content-Type", req.contentType)
 	r.Header.Set(headerProtocol, protocolVersion)
 	r.Header.Set(headerTenant, tenant)
+	r.Header.Set(headerMembers, m.digest)
 	resp, err := p.client.Do(r)
 	return resp, withoutAddress(err)
 }
@@ -103,21 +104,21 @@ func withoutAddress(err error) error {
 	return err
 }
 
-// inspect checks the head of an answer and returns the local start in it.
-func inspect(resp *http.Response, body io.Reader) (int64, error) {
+// inspect checks the head of an answer and returns what it says.
+func inspect(resp *http.Response, body io.Reader) (s said, err error) {
 	if resp.StatusCode != http.StatusOK {
 		const saidMax = 512
 		said, _ := io.ReadAll(io.LimitReader(body, saidMax)) // Whatever came of it is good enough for a message.
-		return 0, fmt.Errorf("status %d: %s", resp.StatusCode, strings.TrimSpace(string(said)))
+		return s, fmt.Errorf("status %d: %s", resp.StatusCode, strings.TrimSpace(string(said)))
 	}
 	if v := resp.Header.Get(headerProtocol); v != protocolVersion {
-		return 0, fmt.Errorf("it speaks protocol %q, not %q", v, protocolVersion)
+		return s, fmt.Errorf("it speaks protocol %q, not %q", v, protocolVersion)
 	}
-	start, err := strconv.ParseInt(resp.Header.Get(headerLocalStart), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("header %s: %w", headerLocalStart, err)
+	if s.localStart, err = strconv.ParseInt(resp.Header.Get(headerLocalStart), 10, 64); err != nil {
+		return s, fmt.Errorf("header %s: %w", headerLocalStart, err)
 	}
-	return start, nil
+	s.testimony, err = decodeTestimony(resp.Header)
+	return s, err
 }
 
 // causeOf returns why ctx ended, if it did, instead of what that looked like from below.

@@ -24,7 +24,10 @@ const DefaultMaxConcurrent = 64
 type PeerHandlerConfig struct {
 	Local Local
 	// Tenant returns whose series a request asks for. Its error is answered with 400.
-	Tenant        func(*http.Request) (string, error)
+	Tenant func(*http.Request) (string, error)
+	// Members is what this member knows of itself and the others, as Config.Members: every answer says it. Nil: none
+	// does, and the asking side goes by what it has heard itself.
+	Members       func() Membership
 	MaxConcurrent int // Questions answered at once. 0: DefaultMaxConcurrent.
 }
 
@@ -130,7 +133,19 @@ func (h *peerHandler) serve(w http.ResponseWriter, r *http.Request, answer answe
 		return r.Context().Err()
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, requestBytesMax)
+	if h.cfg.Members != nil {
+		testify(w, r, h.cfg.Members())
+	}
 	return answer(w, r, tenant)
+}
+
+// lacksNow is what this member has come to lack while it answered.
+func (h *peerHandler) lacksNow() (self selfReport, lacking bool) {
+	if h.cfg.Members == nil {
+		return selfReport{}, false
+	}
+	self = h.cfg.Members().self()
+	return self, self.lacks != ""
 }
 
 // setLocalStart reports the local start. Called after the querier is open, so that a block deleted
@@ -139,8 +154,11 @@ func (h *peerHandler) setLocalStart(w http.ResponseWriter, tenant string) {
 	w.Header().Set(headerLocalStart, strconv.FormatInt(h.cfg.Local.LocalStart(tenant), 10))
 }
 
-// writeReply writes data in Prometheus' envelope.
-func writeReply[T any](w http.ResponseWriter, data T) error {
+// writeReply writes data, all of which is read by now, in Prometheus' envelope.
+func writeReply[T any](h *peerHandler, w http.ResponseWriter, data T) error {
+	if self, lacking := h.lacksNow(); lacking {
+		w.Header().Set(headerSelf, self.encode())
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(reply[T]{Status: "success", Data: data}); err != nil {
 		return errors.Join(errAborted, err)

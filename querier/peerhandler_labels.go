@@ -69,7 +69,7 @@ func (h *peerHandler) strings(
 	if err != nil {
 		return err
 	}
-	return writeReply(w, found)
+	return writeReply(h, w, found)
 }
 
 // series answers with label sets, without touching a chunk.
@@ -91,7 +91,7 @@ func (h *peerHandler) series(w http.ResponseWriter, r *http.Request, tenant stri
 	if err != nil {
 		return err
 	}
-	return writeReply(w, found)
+	return writeReply(h, w, found)
 }
 
 func (h *peerHandler) exemplars(w http.ResponseWriter, r *http.Request, tenant string) error {
@@ -108,5 +108,5 @@ func (h *peerHandler) exemplars(w http.ResponseWriter, r *http.Request, tenant s
 	if err != nil {
 		return err
 	}
-	return writeReply(w, toWire(found))
+	return writeReply(h, w, toWire(found))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 
@@ -39,6 +40,7 @@ func (h *peerHandler) read(w http.ResponseWriter, r *http.Request, tenant string
 	h.setLocalStart(w, tenant)
 	w.Header().Set("Content-Type", "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse")
 	w.Header().Set("Trailer", trailerFrames)
+	w.Header().Add("Trailer", trailerLacks)
 
 	frames := &frameCounter{out: remote.NewChunkedWriter(w, flusher)}
 	part := *hints
@@ -56,6 +58,9 @@ func (h *peerHandler) read(w http.ResponseWriter, r *http.Request, tenant string
 	}
 	flusher.Flush() // So that an answer without frames is chunked too, and can have a trailer.
 	w.Header().Set(trailerFrames, strconv.Itoa(frames.n))
+	if self, lacking := h.lacksNow(); lacking {
+		w.Header().Set(trailerLacks, url.QueryEscape(self.lacks))
+	}
 	return nil
 }
 

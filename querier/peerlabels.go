@@ -15,9 +15,9 @@ import (
 )
 
 // askForm sends a question as a form and decodes the JSON data of the answer.
-func askForm[T any](ctx context.Context, p *peers, m Member, operation string, q question) (T, int64, error) {
+func askForm[T any](ctx context.Context, p *peers, m Member, operation string, q question) (T, said, error) {
 	var answer reply[T]
-	start, err := p.ask(ctx, m, request{
+	s, err := p.ask(ctx, m, request{
 		operation:   operation,
 		path:        operation,
 		contentType: "application/x-www-form-urlencoded",
@@ -31,29 +31,29 @@ func askForm[T any](ctx context.Context, p *peers, m Member, operation string, q
 	})
 	if err != nil {
 		var none T
-		return none, 0, err
+		return none, said{}, err
 	}
-	return answer.Data, start, nil
+	return answer.Data, s, nil
 }
 
-func (p *peers) labelNames(ctx context.Context, m Member, q question) ([]string, int64, error) {
+func (p *peers) labelNames(ctx context.Context, m Member, q question) ([]string, said, error) {
 	return askForm[[]string](ctx, p, m, opLabels, q)
 }
 
-func (p *peers) labelValues(ctx context.Context, m Member, name string, q question) ([]string, int64, error) {
+func (p *peers) labelValues(ctx context.Context, m Member, name string, q question) ([]string, said, error) {
 	q.label = name
 	return askForm[[]string](ctx, p, m, opValues, q)
 }
 
-func (p *peers) series(ctx context.Context, m Member, q question) ([]labels.Labels, int64, error) {
+func (p *peers) series(ctx context.Context, m Member, q question) ([]labels.Labels, said, error) {
 	return askForm[[]labels.Labels](ctx, p, m, opSeries, q)
 }
 
-func (p *peers) exemplars(ctx context.Context, m Member, q question) ([]exemplar.QueryResult, int64, error) {
-	wire, start, err := askForm[[]wireExemplars](ctx, p, m, opExemplars, q)
+func (p *peers) exemplars(ctx context.Context, m Member, q question) ([]exemplar.QueryResult, said, error) {
+	wire, s, err := askForm[[]wireExemplars](ctx, p, m, opExemplars, q)
 	if err != nil {
-		return nil, 0, err
+		return nil, said{}, err
 	}
 	results, err := fromWire(wire)
-	return results, start, err
+	return results, s, err
 }

@@ -4,6 +4,7 @@
 package querier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,10 +26,10 @@ import (
 // its end before it returns. Only then it is known whether the peer counts as present
 // or as missing; a stream merged while it still flows could break after its first series are in the result.
 // The price is memory, bounded by Config.MaxPeerBytes a peer.
-func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.SelectHints, matchers []*labels.Matcher) (storage.ChunkSeriesSet, int64, error) {
+func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.SelectHints, matchers []*labels.Matcher) (storage.ChunkSeriesSet, said, error) {
 	query, err := remote.ToQuery(r.mint, r.maxt, matchers, hints)
 	if err != nil {
-		return nil, 0, fmt.Errorf("encode query: %w", err)
+		return nil, said{}, fmt.Errorf("encode query: %w", err)
 	}
 	msg := prompb.ReadRequest{
 		Queries:               []*prompb.Query{query},
@@ -36,24 +37,29 @@ func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.Selec
 	}
 	raw, err := msg.Marshal()
 	if err != nil {
-		return nil, 0, fmt.Errorf("encode query: %w", err)
+		return nil, said{}, fmt.Errorf("encode query: %w", err)
 	}
 	req := request{operation: opRead, path: opRead, contentType: "application/x-protobuf", body: string(snappy.Encode(nil, raw))}
 	if form := readForm(hints); len(form) > 0 {
 		req.path += "?" + form.Encode()
 	}
 	var set *bufferedSet
-	start, err := p.ask(ctx, m, req, func(resp *http.Response, body io.Reader) error {
+	lacks := ""
+	s, err := p.ask(ctx, m, req, func(resp *http.Response, body io.Reader) error {
 		set, err = readFrames(body)
 		if err != nil {
 			return err
 		}
+		if lacks, err = url.QueryUnescape(resp.Trailer.Get(trailerLacks)); err != nil {
+			return errTestimony
+		}
 		return checkTrailer(resp, set.frames)
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, said{}, err
 	}
-	return set, start, nil
+	s.self.lacks = cmp.Or(s.self.lacks, lacks)
+	return set, s, nil
 }
 
 // readForm is what Prometheus' message has no field for.

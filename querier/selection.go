@@ -68,7 +68,7 @@ func (sel *selection) unsharded(part span) *storage.SelectHints {
 // copies asks for chunks.
 func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Annotations, error) {
 	q := sel.s.q
-	ask := func(peerCtx context.Context, m Member) (storage.ChunkSeriesSet, int64, error) {
+	ask := func(peerCtx context.Context, m Member) (storage.ChunkSeriesSet, said, error) {
 		if m.Self {
 			return sel.localCopies(ctx) // Not peerCtx, which ends before the set is read.
 		}
@@ -89,19 +89,19 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 	return newCopySet(sets, &mergeEnv{trim: trim, conflicts: q.metrics.conflicts}, sel.hints.Limit), warnings, nil
 }
 
-func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, int64, error) {
+func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, said, error) {
 	local := sel.s.q.cfg.Local
 	if !local.Ready() {
-		return nil, 0, errLocalNotReady
+		return nil, said{}, errLocalNotReady
 	}
 	cq, err := local.ChunkQuerier(sel.tenant, sel.span.mint, sel.span.maxt)
 	if err != nil {
-		return nil, 0, err
+		return nil, said{}, err
 	}
 	sel.s.onClose(cq.Close)
 	set := newShardSet(cq.Select(ctx, true, sel.unsharded(sel.span), slices.Clone(sel.matchers)...), &sel.hints)
 	// After the querier is open: a block deleted in between is still in the one or already in the other.
-	return set, local.LocalStart(sel.tenant), nil
+	return set, said{localStart: local.LocalStart(sel.tenant)}, nil
 }
 
 func (sel *selection) bucketCopies(ctx context.Context, part span) (storage.ChunkSeriesSet, error) {
@@ -116,7 +116,7 @@ func (sel *selection) bucketCopies(ctx context.Context, part span) (storage.Chun
 // labelSets asks for series without their samples.
 func (sel *selection) labelSets(ctx context.Context) (seriesSource, annotations.Annotations, error) {
 	q := sel.s.q
-	ask := func(peerCtx context.Context, m Member) ([]labels.Labels, int64, error) {
+	ask := func(peerCtx context.Context, m Member) ([]labels.Labels, said, error) {
 		if m.Self {
 			return sel.localLabelSets(ctx)
 		}
@@ -142,18 +142,18 @@ func (sel *selection) labelSets(ctx context.Context) (seriesSource, annotations.
 	return newLabelSet(lists, sel.hints.Limit), warnings, nil
 }
 
-func (sel *selection) localLabelSets(ctx context.Context) ([]labels.Labels, int64, error) {
+func (sel *selection) localLabelSets(ctx context.Context) ([]labels.Labels, said, error) {
 	local := sel.s.q.cfg.Local
 	if !local.Ready() {
-		return nil, 0, errLocalNotReady
+		return nil, said{}, errLocalNotReady
 	}
 	querier, err := local.Querier(sel.tenant, sel.span.mint, sel.span.maxt)
 	if err != nil {
-		return nil, 0, err
+		return nil, said{}, err
 	}
 	sel.s.onClose(querier.Close)
 	sets, err := readLabelSets(querier.Select(ctx, true, sel.hintsFor(sel.span), slices.Clone(sel.matchers)...), sel.hints.Limit)
-	return sets, local.LocalStart(sel.tenant), err
+	return sets, said{localStart: local.LocalStart(sel.tenant)}, err
 }
 
 // readLabelSets reads the labels of a set's series, at most limit of them if that is not 0.

@@ -3,7 +3,8 @@
 
 // Package refill gives a member back what its disk should hold and does not: a
 // loss. The disk was replaced, a write log or a block was set aside as damaged,
-// hints for the member were dropped, or it was away for longer than hints are kept.
+// hints for the member were dropped, it was away for longer than hints are kept, or it was not
+// there when the others were fewer than copies.
 //
 //	losses ──► plan ──► units, newest first: one block range of one tenant
 //	                      │

@@ -104,6 +104,7 @@ func (c *Cluster) start(l listener, known []Record) error {
 	c.self = Member{
 		Name: c.cfg.Identity.Name, Zone: c.cfg.Zone, State: Joining, Generation: c.cfg.Identity.Generation,
 		InternalAddr: reachable(c.cfg.InternalAddr, l.ip), HTTPAddr: reachable(c.cfg.HTTPAddr, l.ip),
+		Newcomer: c.cfg.Newcomer,
 	}
 	if _, err := (meta{c.self, c.cfg.Settings}).encode(); err != nil {
 		return err
@@ -212,6 +213,27 @@ func (c *Cluster) SetData(holes bool, refilled uint64) error {
 		return fmt.Errorf("gossip what data the member lacks: %w", err)
 	}
 	c.logger.Info("member data changed", "holes", holes, "refilled", refilled)
+	return nil
+}
+
+// SetSettled tells the other members that this one is no Newcomer any more: enough of them
+// know it. After an error from gossip it is set, but the others may learn it late.
+func (c *Cluster) SetSettled() error {
+	c.announce.Lock()
+	defer c.announce.Unlock()
+	if c.stopped || c.usurped.Load() {
+		return errors.New("tell that the member is no newcomer: it has left the cluster")
+	}
+	c.mu.Lock()
+	changed := c.self.Newcomer
+	c.self.Newcomer = false
+	c.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	if err := c.list.UpdateNode(setStateTimeout); err != nil {
+		return fmt.Errorf("gossip that the member is no newcomer: %w", err)
+	}
 	return nil
 }
 

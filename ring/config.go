@@ -29,6 +29,8 @@ const (
 type Config struct {
 	// Identity is that of the data directory; see LoadIdentity.
 	Identity Identity
+	// Newcomer is set until the data directory has been introduced; see Introducer.
+	Newcomer bool
 	// Zone is the failure domain of this member; empty if there is only one.
 	Zone string
 	// BindAddr is the host:port for gossip, TCP and UDP. Port 0 picks a free one.

@@ -19,9 +19,14 @@ func (r Record) after(other Record) Record {
 	default:
 		r.Replaced = max(r.Replaced, other.Generation)
 	}
+	r.Settled = r.Newcomer && (r.settled() || other.settled())
 	r.Ended = max(r.Ended, other.Ended)
 	if r.Replaced = max(r.Replaced, other.Replaced); r.Replaced <= r.Ended {
 		r.Replaced = 0
 	}
 	return r
 }
+
+// settled is MemberStatus.Settled. A member of a version that did not know of newcomers is none: it
+// takes writes as soon as it starts.
+func (r Record) settled() bool { return r.Settled || !r.Newcomer }

@@ -223,7 +223,8 @@ func (h *History) statuses(now time.Time) []MemberStatus {
 	statuses := make([]MemberStatus, 0, len(h.records))
 	for _, r := range h.Snapshot(now) {
 		statuses = append(statuses, MemberStatus{
-			Member: r.Member, Alive: h.alive[r.Name], LastSeen: r.LastSeen, Forgotten: r.forgotten(), Replaced: r.Replaced,
+			Member: r.Member, Alive: h.alive[r.Name], LastSeen: r.LastSeen, Forgotten: r.forgotten(),
+			Replaced: r.Replaced, Ended: r.ended(), Settled: r.settled(),
 		})
 	}
 	return statuses

@@ -41,6 +41,9 @@ type Member struct {
 	// Refilled is the latest former generation whose data the member has been given
 	// back by its peers; 0 is none. See MemberStatus.Replaced.
 	Refilled uint64 `json:"refilled,omitempty"`
+	// Newcomer is set while the data directory has taken no write yet, because too few
+	// members know this one; see Introducer.
+	Newcomer bool `json:"newcomer,omitempty"`
 }
 
 // MemberStatus is a member and what this node knows of its health.
@@ -58,6 +61,12 @@ type MemberStatus struct {
 	// did not end in LEFT; 0 is none. What it held the member should hold, and does not
 	// before it is refilled.
 	Replaced uint64
+	// Ended is the generation of the latest data directory under this name that ended in
+	// LEFT; 0 is none.
+	Ended uint64
+	// Settled is whether some data directory of this name took writes, so that enough
+	// members knew the name once.
+	Settled bool
 }
 
 // Whole reports whether the member holds all that it should: it lost nothing, and has

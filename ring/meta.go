@@ -17,8 +17,10 @@ const (
 	metaVersion = 1
 	// metaBytesMax is memberlist's limit; it panics beyond.
 	metaBytesMax = 512
-	// metaHoles is the bit of Member.Holes. Readers ignore bits that they do not know.
-	metaHoles = 1
+	// metaHoles and metaNewcomer are the bits of Member.Holes and Member.Newcomer. Readers
+	// ignore bits that they do not know.
+	metaHoles    = 1
+	metaNewcomer = 2
 )
 
 var errMetaShort = errors.New("gossip meta is cut short")
@@ -52,6 +54,9 @@ func (m meta) encode() ([]byte, error) {
 	if m.Holes {
 		flags |= metaHoles
 	}
+	if m.Newcomer {
+		flags |= metaNewcomer
+	}
 	buf = binary.AppendUvarint(buf, flags)
 	buf = binary.AppendUvarint(buf, m.Refilled)
 	if len(buf) > metaBytesMax {
@@ -80,7 +85,8 @@ func decodeMeta(name string, buf []byte) (meta, error) {
 	}
 	m.Zone, m.InternalAddr, m.HTTPAddr = r.string(), r.string(), r.string()
 	if r.err == nil && len(r.buf) > 0 { // The first versions end here.
-		m.Holes = r.uvarint(math.MaxUint64)&metaHoles != 0
+		flags := r.uvarint(math.MaxUint64)
+		m.Holes, m.Newcomer = flags&metaHoles != 0, flags&metaNewcomer != 0
 		m.Refilled = r.uvarint(math.MaxUint64)
 	}
 	if r.err != nil {

@@ -70,7 +70,7 @@ func TestMetaOfTheFirstVersions(t *testing.T) {
 	require.Equal(t, want, got)
 
 	// Flags of later versions are none of our business.
-	buf[len(buf)-metaDataBytes] |= 0x7e
+	buf[len(buf)-metaDataBytes] |= 0x7c
 	got, err = decodeMeta("penstock-0", buf)
 	require.NoError(t, err)
 	require.Equal(t, testMeta, got)
@@ -82,7 +82,7 @@ func TestMetaFitsAtTheLimits(t *testing.T) {
 		Member: Member{
 			Name: "a", Generation: math.MaxUint64, Zone: strings.Repeat("z", zoneBytesMax),
 			InternalAddr: strings.Repeat("i", addrBytesMax), HTTPAddr: strings.Repeat("h", addrBytesMax),
-			Holes: true, Refilled: math.MaxUint64,
+			Holes: true, Newcomer: true, Refilled: math.MaxUint64,
 		},
 		Settings: Settings{math.MaxInt32, longest, longest, math.MaxInt32, math.MaxInt32},
 	}

@@ -23,11 +23,21 @@ type Record struct {
 	// is 0, as are both in a record of the first versions.
 	Replaced uint64 `json:"replaced,omitempty"`
 	Ended    uint64 `json:"ended,omitempty"`
+	// Settled is set in the record of a Newcomer if another data directory of this name was none.
+	Settled bool `json:"settled,omitempty"`
 }
 
 func (r Record) forgotten() bool { return !r.ForgottenAt.IsZero() }
 
 func (r Record) inRing() bool { return r.State != Left && !r.forgotten() }
+
+// ended is Ended, with the data directory that the record is of.
+func (r Record) ended() uint64 {
+	if r.State == Left {
+		return max(r.Ended, r.Generation)
+	}
+	return r.Ended
+}
 
 // stamp is the age of the news in a record. A forgotten member is news of the
 // time of forgetting: only a later sighting overrules it.
@@ -68,6 +78,7 @@ func compareRecords(a, b Record) int {
 		cmp.Compare(a.GossipAddr, b.GossipAddr),
 		compareBool(a.Holes, b.Holes),
 		cmp.Compare(b.Refilled, a.Refilled),
+		compareBool(b.Newcomer, a.Newcomer),
 	)
 }
 

@@ -94,6 +94,10 @@ func (c *Cluster) housekeep(written time.Time) time.Time {
 	return now
 }
 
+// Save puts what this member knows of the others on disk, which Run does within a second of a
+// change.
+func (c *Cluster) Save() error { return c.persist() }
+
 // persist writes the file of last-known members. It is behind until that works.
 func (c *Cluster) persist() (err error) {
 	c.mu.Lock()

@@ -5,7 +5,9 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/penstock-io/penstock/ring"
 )
@@ -17,6 +19,7 @@ import (
 type disk struct {
 	hintDir    string
 	generation uint64 // Of the data directory: another disk, another number.
+	newcomer   atomic.Bool
 
 	mu       sync.Mutex
 	wal, wbl writeLog
@@ -34,14 +37,18 @@ type blockSeries struct {
 	list  []point
 }
 
-// loss is a time of which the disk may lack what it was given.
+// loss is a time of which the disk may lack what it was given; or, if it is a hole, what others
+// acknowledged without it.
 type loss struct {
 	id     int
 	reason string
+	hole   bool
 }
 
 func newDisk(hintDir string, generation uint64) *disk {
-	return &disk{hintDir: hintDir, generation: generation, wal: newLog(), wbl: newLog(), blocks: map[string]*blockSeries{}}
+	d := &disk{hintDir: hintDir, generation: generation, wal: newLog(), wbl: newLog(), blocks: map[string]*blockSeries{}}
+	d.newcomer.Store(true)
+	return d
 }
 
 // writeLog is a WAL or WBL: records, and how many of them are synced.
@@ -118,11 +125,16 @@ func (d *disk) setLow(on bool) {
 	d.low = on
 }
 
-func (d *disk) addLoss(reason string) {
+func (d *disk) addLoss(reason string, hole bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lossSeq++
-	d.losses = append(d.losses, loss{id: d.lossSeq, reason: reason})
+	d.losses = append(d.losses, loss{id: d.lossSeq, reason: reason, hole: hole})
+}
+
+// lacksWhatItHad is whether it lost something that was acknowledged on its word; mu is held.
+func (d *disk) lacksWhatItHad() bool {
+	return slices.ContainsFunc(d.losses, func(l loss) bool { return !l.hole })
 }
 
 func (d *disk) lossCount() int {
@@ -141,7 +153,7 @@ func (d *disk) lastLoss() int {
 func (d *disk) data() (holes bool, refilled uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.losses) > 0, d.refilled
+	return d.lacksWhatItHad(), d.refilled
 }
 
 // resolve drops the losses up to an id, and notes whose data came back.

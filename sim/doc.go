@@ -33,8 +33,9 @@
 //
 // What keeps it honest:
 //
-//   - TestMutations switches off hints, the quorum, the fail-stop, the generation check
-//     and the majority rule, one at a time, and must see a promise break.
+//   - TestMutations switches off hints, the quorum, the fail-stop, the generation check,
+//     the majority rule, what answers say of the members and the introduction of new
+//     ones, one at a time, and must see a promise break.
 //   - TestModelAgreesWithTSDB does the same random things to the model of the store and to
 //     a real tsdbstore, with restarts and kills, and compares verdicts and contents.
 //   - TestEveryCrashPoint dies at each point, and fails if it never came by one.

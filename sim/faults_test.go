@@ -70,6 +70,8 @@ func (w *world) apply(i int, f fault) {
 		if len(hosts) < 6 && w.awaitRedundancy() {
 			w.addHost().boot()
 		}
+	case faultJoinApart:
+		w.joinApart(f, a, hosts)
 	case faultClock:
 		// A clock that is set while a process runs makes no time pass for it; ring tests that.
 		a.setSkew(between(r, -5*time.Minute, 5*time.Minute))
@@ -103,6 +105,34 @@ func (w *world) restart(h *host) {
 	w.sleep(2 * time.Second)
 	p.kill() // What is in the page cache is as good as closed.
 	h.restartAfter(time.Second)
+}
+
+// joinApart cuts one host from all others, lets a new member join on its side, and ends the
+// partition when that one host is down.
+func (w *world) joinApart(f fault, a *host, hosts []*host) {
+	joiner := w.addHost()
+	cut := func(on bool) {
+		for _, h := range hosts {
+			for _, apart := range []*host{a, joiner} {
+				if h != a {
+					w.net.setCut(h.name, apart.name, on)
+					w.net.setCut(apart.name, h.name, on)
+				}
+			}
+		}
+	}
+	cut(true)
+	joiner.boot()
+	w.sleep(f.lasts)
+	a.kill()
+	cut(false)
+	for _, h := range hosts {
+		if p := h.current(); p != nil {
+			p.running.Go(func() { p.query(false, false) })
+		}
+	}
+	w.sleep(f.lasts)
+	a.boot()
 }
 
 func (w *world) pause(h *host, d time.Duration) {

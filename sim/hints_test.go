@@ -60,6 +60,13 @@ func (h *hints) Append(member string, payload []byte) error {
 	return h.p.reach("hint.after")
 }
 
+// NoteShort implements ingest.HintLog.
+func (h *hints) NoteShort(members string) {
+	if !h.p.w.safety.debtsOff && h.p.gate() == nil {
+		h.log.NoteShort(members)
+	}
+}
+
 // Pending implements ingest.HintLog.
 func (h *hints) Pending() map[string]hint.Stats { return h.log.Pending() }
 
@@ -76,6 +83,20 @@ func (h *hints) Replay(ctx context.Context, member string, send func(context.Con
 		h.p.w.events.detail("  %s gave a hint of %d bytes to %s", h.p.addr, len(payload), member)
 		return h.p.reach("replay.after")
 	})
+}
+
+// closeKilled closes the files of a hint log as the end of its process does, without what Close notes
+// beyond that.
+func closeKilled(log *hint.Log, dir string) {
+	const note = "unsynced.json"
+	before, err := os.ReadFile(filepath.Join(dir, note))
+	_ = log.Close() // Its errors have no reader.
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, note), before, 0o600)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		panic(err)
+	}
 }
 
 // tear takes some bytes off the newest segment of a member, whose last record nobody was

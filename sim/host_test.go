@@ -22,6 +22,7 @@ type host struct {
 	disk    *disk
 	disks   int
 	runs    int
+	boots   int // Of the machine.
 	skew    time.Duration
 	proc    *process
 	last    *process // The one before; its end is awaited.
@@ -79,7 +80,7 @@ func (h *host) boot() {
 	h.runs++
 	last := h.last
 	p := &process{
-		w: h.w, host: h, disk: h.disk, skew: h.skew, addr: h.name + ".1", run: h.runs,
+		w: h.w, host: h, disk: h.disk, skew: h.skew, addr: h.name + ".1", run: h.runs, bootID: fmt.Sprint(h.boots),
 		died: make(chan struct{}), gone: make(chan struct{}),
 	}
 	if h.w.plan.moves {
@@ -148,12 +149,15 @@ func (h *host) up() {
 // crash is a power cut: what was not synced is lost, and the machine is up again later.
 func (h *host) crash(r *rand.Rand, later time.Duration) {
 	h.down()
+	h.mu.Lock()
+	h.boots++
+	h.mu.Unlock()
 	if !h.w.plan.syncs {
 		h.disk.mu.Lock()
 		h.disk.wal.crash(r)
 		h.disk.wbl.crash(r)
 		h.disk.mu.Unlock()
-		h.disk.addLoss("host crash")
+		h.disk.addLoss("host crash", false)
 		h.dropHints(r)
 	}
 	if h.w.sleep(later) {
@@ -171,7 +175,6 @@ func (h *host) dropHints(r *rand.Rand) {
 		if err := os.Truncate(file, r.Int64N(info.Size()+1)); err != nil {
 			panic(err)
 		}
-		h.w.hintLost(h.name, "", "host crash")
 	}
 }
 

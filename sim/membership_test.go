@@ -52,6 +52,7 @@ func newMembership(p *process) *membership {
 	known := slices.Clone(p.disk.members)
 	p.disk.mu.Unlock()
 	m.self.Holes, m.self.Refilled = p.disk.data()
+	m.self.Newcomer = p.disk.newcomer.Load()
 	m.history = ring.NewHistory(m.self, known, p.w.plan.rf)
 	m.publish()
 	return m
@@ -93,6 +94,14 @@ func (m *membership) setData() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.self.Holes, m.self.Refilled = m.p.disk.data()
+	m.announce()
+}
+
+// setSettled tells that enough members know this one.
+func (m *membership) setSettled() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.self.Newcomer = false
 	m.announce()
 }
 
@@ -164,7 +173,7 @@ func (m *membership) tick(n int) {
 	if len(near) > 0 && n%exchangeEvery == 0 {
 		m.exchange(near[(n/exchangeEvery)%len(near)].members)
 	}
-	m.persist()
+	_ = m.persist() // Else the process is dead.
 }
 
 func (m *membership) takesForAlive(name string) bool {
@@ -208,7 +217,6 @@ func (m *membership) expire() {
 	}
 	if len(forgotten) > 0 {
 		m.p.w.events.add("%s forgets %v", m.self.Name, forgotten)
-		m.p.w.noteShrunk()
 	}
 	if changed || len(forgotten)+len(m.history.Expire(now.Add(-forgottenFor), now)) > 0 {
 		m.publish()
@@ -262,14 +270,15 @@ func (m *membership) merge(records []ring.Record, sent time.Time) {
 }
 
 // persist writes the file of last-known members.
-func (m *membership) persist() {
+func (m *membership) persist() error {
 	records, _ := m.snapshot()
-	if m.p.reach("members.persist") != nil {
-		return
+	if err := m.p.reach("members.persist"); err != nil {
+		return err
 	}
 	m.p.disk.mu.Lock()
 	defer m.p.disk.mu.Unlock()
 	m.p.disk.members = records
+	return nil
 }
 
 type hearing int

@@ -61,6 +61,7 @@ const (
 	faultPowerCut  faultKind = "power cut of all" // Only with syncs.
 	faultGrow      faultKind = "grow"
 	faultClock     faultKind = "clock steps"
+	faultJoinApart faultKind = "grow apart" // In no plan by chance: a member joins behind a partition.
 )
 
 // weights say how often each kind comes.
@@ -92,7 +93,7 @@ var weights = []struct {
 var crashPoints = []string{
 	"store.append", "store.commit.before", "store.commit.after", "store.sync.before", "store.replayed",
 	"store.reopen.before", "store.reopen.after", "hint.before", "hint.torn", "hint.after", "replay.before", "replay.after",
-	"ack.before", "peer.answer.before", "members.persist", "refill.read", "refill.block", "refill.done",
+	"ack.before", "peer.answer.before", "members.persist", "refill.read", "refill.block", "refill.done", "introduced",
 }
 
 func newPlan(s seed) plan {

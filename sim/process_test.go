@@ -31,7 +31,9 @@ type process struct {
 	disk *disk
 	addr string // name.number; the number is that of the run if hosts move.
 	run  int    // Which process of its host.
-	skew time.Duration
+	// bootID names the start of the machine.
+	bootID string
+	skew   time.Duration
 
 	died    chan struct{} // Closed when it is killed.
 	killed  atomic.Bool
@@ -144,7 +146,10 @@ func (p *process) start(ctx context.Context) error {
 	p.store = newStore(p.disk, !safe.failStopOff, p.w.plan.syncs, p.reach)
 	p.store.note = func(format string, args ...any) { p.w.events.detail("    "+p.addr+" commits "+format, args...) }
 	var err error
-	if p.log, err = hint.Open(hint.Config{Dir: p.disk.hintDir, Sync: p.w.plan.syncs, Now: p.now}, quiet, nil); err != nil {
+	if safe.bootIDOff {
+		p.bootID = ""
+	}
+	if p.log, err = hint.Open(hint.Config{Dir: p.disk.hintDir, Sync: p.w.plan.syncs, BootID: p.bootID, Now: p.now}, quiet, nil); err != nil {
 		return err
 	}
 	p.hints = &hints{log: p.log, p: p, off: safe.hintsOff, turn: make(chan struct{}, 1)}
@@ -152,7 +157,7 @@ func (p *process) start(ctx context.Context) error {
 
 	client := &http.Client{Transport: p}
 	cache := ingest.NewSeriesCache(ingest.CacheConfig{}, nil)
-	local := ingest.NewLocal(ingest.LocalConfig{Store: p.store, Ready: p.store.Ready, Now: p.now}, nil)
+	local := ingest.NewLocal(ingest.LocalConfig{Store: p.store, Ready: p.takesWrites, Now: p.now}, nil)
 	rf := p.w.plan.rf
 	if safe.quorumOne {
 		rf = 1
@@ -164,7 +169,9 @@ func (p *process) start(ctx context.Context) error {
 	p.public = ingest.NewHandler(ingest.HandlerConfig{Writer: p.dist, Tenant: oneTenant, Cache: cache, Now: p.now}, quiet, nil)
 	p.inner = http.NewServeMux()
 	p.inner.Handle(ingest.PathInternalWrite, ingest.NewInternalHandler(ingest.InternalHandlerConfig{Local: local, Tenant: oneTenant, Cache: cache}, quiet, nil))
-	p.inner.Handle("/internal/v1/", querier.NewPeerHandler(querier.PeerHandlerConfig{Local: p.store, Tenant: oneTenant}, quiet, nil))
+	p.inner.Handle("/internal/v1/", querier.NewPeerHandler(p.readConfig(), quiet, nil))
+	p.inner.HandleFunc(pathLoss, p.takeLoss)
+	p.inner.Handle(ring.PathIntroduce, ring.IntroduceHandler(p.members.View, p.members.persist))
 	p.raw = querier.New(querier.Config{Local: p.store, Members: p.membership, Client: client}, quiet, nil)
 	p.deduped = dedup.Queryable(p.raw, dedup.Config{ReplicaLabels: []string{replicaLabel}})
 
@@ -173,6 +180,8 @@ func (p *process) start(ctx context.Context) error {
 	p.running.Go(func() { p.members.run(ctx) })
 	p.running.Go(func() { _ = p.dist.Run(ctx) }) // Ends with ctx.
 	p.running.Go(func() { p.refill(ctx) })
+	p.running.Go(func() { p.tellLosses(ctx, client) })
+	p.running.Go(func() { p.introduce(ctx, ring.Introducer{View: p.members.View, Client: client}) })
 	go p.bury(ctx)
 	return nil
 }
@@ -199,6 +208,34 @@ func (p *process) work(ctx context.Context) {
 	}
 }
 
+// readConfig is what the process serves to the others.
+func (p *process) readConfig() querier.PeerHandlerConfig {
+	cfg := querier.PeerHandlerConfig{Local: p.store, Tenant: oneTenant, Members: p.membership}
+	if p.w.safety.testimonyOff {
+		cfg.Members = nil
+	}
+	return cfg
+}
+
+// takesWrites is whether the storage is open and enough members know this one.
+func (p *process) takesWrites() bool {
+	return p.store.Ready() && (!p.disk.newcomer.Load() || p.w.safety.introductionOff)
+}
+
+// introduce asks the others whether they know this one until enough do.
+func (p *process) introduce(ctx context.Context, i ring.Introducer) {
+	e := p.endpoint()
+	for p.disk.newcomer.Load() && e.sleep(ctx, 200*time.Millisecond) == nil {
+		introduced, _ := i.Ask(ctx)
+		if !introduced || p.reach("introduced") != nil {
+			continue
+		}
+		p.disk.newcomer.Store(false)
+		p.members.setSettled()
+		p.w.events.add("%s is introduced", p.host.name)
+	}
+}
+
 // bury waits for the end of the process.
 func (p *process) bury(ctx context.Context) {
 	select {
@@ -208,7 +245,7 @@ func (p *process) bury(ctx context.Context) {
 	p.stop()
 	p.running.Wait()
 	p.dist.Close()
-	_ = p.log.Close() // Only closes files.
+	closeKilled(p.log, p.disk.hintDir)
 	close(p.gone)
 }
 
@@ -223,7 +260,7 @@ func (p *process) kill() {
 // membership is the view in the words of the read path, as cmd/penstock translates it.
 func (p *process) membership() querier.Membership {
 	view := p.members.View()
-	out := querier.Membership{RF: view.Ring.RF()}
+	out := querier.Membership{RF: view.Ring.RF(), Newcomer: p.disk.newcomer.Load() && !p.w.safety.introductionOff}
 	if since := view.MinoritySince; !since.IsZero() {
 		out.CutOff = p.now().Sub(since) > p.w.plan.forgetAfter/2
 	}
@@ -235,10 +272,14 @@ func (p *process) membership() querier.Membership {
 		if !m.Whole() {
 			lacks = "lost data"
 		}
-		out.Members = append(out.Members, querier.Member{
+		member := querier.Member{
 			Name: m.Name, Zone: m.Zone, URL: "http://" + m.InternalAddr, Self: m.Name == view.Self,
 			Alive: m.Alive, Serving: m.State == ring.Active || m.State == ring.Leaving, Forgotten: m.Forgotten, Lacks: lacks,
-		})
+		}
+		if !p.w.safety.generationOff {
+			member.Generation, member.Replaced, member.Refilled = m.Generation, m.Replaced, m.Refilled
+		}
+		out.Members = append(out.Members, member)
 	}
 	return out
 }

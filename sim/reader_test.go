@@ -59,7 +59,6 @@ func (p *process) query(partial, deduped bool) (complete bool) {
 		return false
 	}
 	horizon := p.w.ledger.horizon()
-	knowsAll := p.knowsAll()
 	ctx, cancel := context.WithTimeout(p.w.ctx, 2*time.Minute)
 	defer cancel()
 	ctx = querier.WithPartialResponse(querier.WithTenant(ctx, tenant), partial)
@@ -76,29 +75,9 @@ func (p *process) query(partial, deduped bool) (complete bool) {
 		check = p.w.ledger.checkDeduped
 	}
 	for _, v := range check(answer, !warned, horizon, math.MinInt64, math.MaxInt64) {
-		if v.invariant == durability && !knowsAll {
-			p.w.events.add("%s does not know all of the members, and %s", p.host.name, v)
-			continue
-		}
 		p.w.violate(v.invariant, "query at %s (partial %v, deduplicated %v): %s; it sees %s", p.host.name, partial, deduped, v.detail, p.sees())
 	}
 	return !warned
-}
-
-// knowsAll is whether the process has heard of every member, and of every one that has lost
-// data. For a moment after one has joined, it may own a sample that a coordinator counted with
-// one more owner, while a member that has not heard of it takes an answer without that other
-// one for complete; and who has not heard that a member lost its data takes the answer of that
-// one for whole. That is not solved, and no violation here; DESIGN.md says so.
-func (p *process) knowsAll() bool {
-	view := p.members.View()
-	for _, h := range p.w.allHosts() {
-		m, known := view.Member(h.name)
-		if !known || (m.Alive && m.Whole() && !h.repaired()) {
-			return false
-		}
-	}
-	return true
 }
 
 // sees is what the process takes the members for.

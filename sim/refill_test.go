@@ -23,7 +23,7 @@ func (p *process) refill(ctx context.Context) {
 	for e.sleep(ctx, pace) == nil {
 		upTo := p.disk.lastLoss()
 		former, lacking := p.members.lacks()
-		if !lacking || !p.store.Ready() {
+		if !lacking && p.disk.lossCount() == 0 || !p.store.Ready() {
 			continue
 		}
 		if p.refillOnce(ctx) != nil || p.reach("refill.done") != nil {

@@ -141,8 +141,8 @@ func (w *world) owed() string {
 			out += fmt.Sprintf("[%s down, off %v]", h.name, h.isOff())
 			continue
 		}
-		out += fmt.Sprintf("[%s ready %v, failed %v, losses %d, hints %v, sees %s]",
-			h.name, p.store.Ready(), p.store.isFailed(), p.disk.lossCount(), p.log.Pending(), p.sees())
+		out += fmt.Sprintf("[%s ready %v, failed %v, losses %d, newcomer %v, hints %v, debts %v, sees %s]",
+			h.name, p.store.Ready(), p.store.isFailed(), p.disk.lossCount(), p.disk.newcomer.Load(), p.log.Pending(), p.log.Debts(), p.sees())
 	}
 	return out
 }
@@ -150,7 +150,7 @@ func (w *world) owed() string {
 // judge reads everything back from every member.
 func (w *world) judge() {
 	want := w.plan.rf
-	if w.hintsLost > 0 || w.shrunk {
+	if w.hintsLost > 0 {
 		want = w.plan.rf/2 + 1
 	}
 	var stores []func(string) []point

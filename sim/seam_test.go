@@ -17,6 +17,11 @@ type safety struct {
 	failStopOff   bool // A TSDB goes on after a failed write.
 	generationOff bool // A member without its data counts as whole.
 	majorityOff   bool // Members are forgotten, and writes taken, without a majority.
+
+	testimonyOff    bool // Answers do not say what the member lacks and whom it knows.
+	debtsOff        bool // Writes to fewer members than copies are not remembered.
+	bootIDOff       bool // A crash of the host is not told from one of the process, as far as hints go.
+	introductionOff bool // A member takes writes although nobody may know it.
 }
 
 // weaken takes out of a view what a mutation switches off.

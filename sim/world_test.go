@@ -31,7 +31,6 @@ type world struct {
 	mu         sync.Mutex
 	hosts      []*host
 	hintsLost  int
-	shrunk     bool // Somebody was forgotten: what is written then has no hint for it.
 	violations []violation
 	grace      bool // Faults are over.
 	crashes    map[crashKey]bool
@@ -134,13 +133,6 @@ func (w *world) hintLost(at, member, why string) {
 	w.hintsLost++
 }
 
-// noteShrunk notes that a ring became smaller than the cluster.
-func (w *world) noteShrunk() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.shrunk = true
-}
-
 // wantsCrash is whether the plan kills a process when it passes a point the nth time.
 func (w *world) wantsCrash(host, point string, nth int) bool {
 	w.mu.Lock()
@@ -194,7 +186,7 @@ func (w *world) redundant() bool {
 	}
 	for _, h := range hosts {
 		p := h.current()
-		if p == nil || p.paused() || !p.store.Ready() || p.store.isFailed() || len(p.log.Pending()) > 0 || p.disk.lossCount() > 0 {
+		if p == nil || p.paused() || !p.store.Ready() || p.store.isFailed() || len(p.log.Pending()) > 0 || len(p.log.Debts()) > 0 || p.disk.lossCount() > 0 || p.disk.newcomer.Load() {
 			return false
 		}
 		view := p.members.View()

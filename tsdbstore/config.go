@@ -120,7 +120,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Now = time.Now
 	}
 	if c.BootID == nil {
-		c.BootID = systemBootID
+		c.BootID = SystemBootID
 	}
 	if c.freeBytes == nil {
 		c.freeBytes = freeBytes

@@ -32,8 +32,8 @@ type runState struct {
 	Sizes map[string]map[string]int64 `json:"sizes,omitempty"`
 }
 
-// systemBootID is the default of Config.BootID.
-func systemBootID() (string, error) {
+// SystemBootID is the default of Config.BootID.
+func SystemBootID() (string, error) {
 	raw, err := os.ReadFile(bootIDFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil

@@ -87,6 +87,17 @@ func (n *testNode) stop(t *testing.T) {
 // all see all. All get the extra flags.
 func startCluster(t *testing.T, size int, extra ...string) []*testNode {
 	t.Helper()
+	nodes := layOut(t, size, extra...)
+	for _, n := range nodes {
+		n.start(t)
+	}
+	waitMembers(t, nodes, size)
+	return nodes
+}
+
+// layOut is startCluster without the start.
+func layOut(t *testing.T, size int, extra ...string) []*testNode {
+	t.Helper()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "cluster.key")
 	require.NoError(t, os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef"), 0o600))
@@ -113,9 +124,7 @@ func startCluster(t *testing.T, size int, extra ...string) []*testNode {
 			"--cluster.advertise-address=" + gossip[i],
 			"--storage.path=" + filepath.Join(dir, name),
 		}, shared...)}
-		nodes[i].start(t)
 	}
-	waitMembers(t, nodes, size)
 	return nodes
 }
 
@@ -136,7 +145,7 @@ func waitMembers(t *testing.T, nodes []*testNode, want int) {
 					alive++
 				}
 			}
-			if alive != want {
+			if alive != want || !n.srv.introduction.done.Load() {
 				return false
 			}
 			versions[status.Version] = true

@@ -19,6 +19,14 @@ func (s *server) memberships() querier.Membership {
 		// What a node alone lost nobody can give back: its log and metrics have told so, and it
 		// goes on with what it has. Else none of its answers would be complete any more.
 		ms.Members[0].Lacks = ""
+		return ms
+	}
+	ms.Newcomer = !s.introduction.done.Load()
+	for i := range ms.Members {
+		// The store knows of a loss before gossip tells.
+		if m := &ms.Members[i]; m.Self && m.Lacks == "" && lacking(s.store.Losses()) {
+			m.Lacks = lacks(false, true)
+		}
 	}
 	return ms
 }
@@ -39,6 +47,9 @@ func cutOff(view *ring.View, after time.Duration, now time.Time) bool {
 func membershipOf(view *ring.View, scheme string) querier.Membership {
 	out := querier.Membership{RF: view.Ring.RF(), Members: make([]querier.Member, 0, len(view.Members))}
 	for _, m := range view.Members {
+		if m.Ended > 0 {
+			out.Gone = append(out.Gone, querier.Gone{Name: m.Name, Generation: m.Ended})
+		}
 		if m.State == ring.Left {
 			// It passed on to the bucket what it had until then.
 			out.PassedOn = max(out.PassedOn, m.LastSeen.UnixMilli())
@@ -53,6 +64,10 @@ func membershipOf(view *ring.View, scheme string) querier.Membership {
 			Serving:   m.State == ring.Active || m.State == ring.Leaving,
 			Forgotten: m.Forgotten,
 			Lacks:     lacks(m.Whole(), m.Holes),
+
+			Generation: m.Generation,
+			Replaced:   m.Replaced,
+			Refilled:   m.Refilled,
 		})
 	}
 	return out

@@ -125,7 +125,7 @@ func TestMembershipOf(t *testing.T) {
 			bit := func(n int) bool { return i&(1<<n) != 0 }
 			m := ring.MemberStatus{
 				Member: ring.Member{Name: "m", Zone: "z", State: state, InternalAddr: "h:1", Holes: bit(0)},
-				Alive:  bit(1), Forgotten: bit(2),
+				Alive:  bit(1), Forgotten: bit(2), Ended: 5,
 			}
 			if bit(3) {
 				m.Replaced = 7
@@ -137,13 +137,16 @@ func TestMembershipOf(t *testing.T) {
 			got := membershipOf(view, "https")
 			require.Equal(t, 3, got.RF)
 			if state == ring.Left {
+				require.Equal(t, []querier.Gone{{Name: "m", Generation: 5}}, got.Gone)
 				require.Empty(t, got.Members)
 				continue
 			}
 			want := querier.Member{
 				Name: "m", Zone: "z", URL: "https://h:1", Self: true, Alive: bit(1),
 				Serving: state == ring.Active || state == ring.Leaving, Forgotten: bit(2),
+				Generation: m.Generation, Replaced: m.Replaced, Refilled: m.Refilled,
 			}
+			require.Equal(t, []querier.Gone{{Name: "m", Generation: 5}}, got.Gone)
 			switch {
 			case bit(0):
 				want.Lacks = "lost data, being refilled"

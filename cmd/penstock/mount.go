@@ -114,13 +114,17 @@ func (s *server) internalMux() *http.ServeMux {
 	mux.Handle("GET "+pathInternalStatus, s.auth.Middleware(http.HandlerFunc(s.internalStatus)))
 	mux.Handle("POST "+pathInternalLoss, s.auth.Middleware(http.HandlerFunc(s.takeLoss)))
 	mux.Handle("POST "+pathInternalBlocks, s.auth.Middleware(http.HandlerFunc(s.syncBlocks)))
+	if s.cluster != nil {
+		mux.Handle("POST "+ring.PathIntroduce, s.auth.Middleware(ring.IntroduceHandler(s.members.View, s.cluster.Save)))
+	}
 	mux.Handle("GET "+pathSurvey, s.auth.Middleware(http.HandlerFunc(s.answerSurvey)))
 	if s.election != nil {
 		mux.Handle(ingest.PathInternalElection, s.auth.Middleware(s.election))
 	}
 	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
-		Local:  s.store,
-		Tenant: tenantOf,
+		Local:   s.store,
+		Tenant:  tenantOf,
+		Members: s.memberships,
 	}, s.logger.With("component", "internal_read"), s.reg)))
 	s.mountStatus(mux)
 	s.mountLifecycle(mux)

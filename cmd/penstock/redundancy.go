@@ -44,13 +44,15 @@ type memberStatus struct {
 	RingVersion string `json:"ringVersion"`
 	// Hints are how many writes it keeps, by the member that missed them.
 	Hints map[string]int `json:"hints,omitempty"`
+	// Debts is how many holes it knows of in what others have, that they have not been told.
+	Debts int `json:"debts,omitempty"`
 	// Losses is how many stretches of time it has still to be given back.
 	Losses int `json:"losses,omitempty"`
 }
 
 // selfStatus is the status of this member.
 func (s *server) selfStatus() memberStatus {
-	status := memberStatus{RingVersion: s.members.View().VersionHex(), Hints: map[string]int{}, Losses: len(s.store.Losses())}
+	status := memberStatus{RingVersion: s.members.View().VersionHex(), Hints: map[string]int{}, Losses: len(s.store.Losses()), Debts: len(s.hints.Debts())}
 	if err := s.ready(); err != nil {
 		status.NotReady = err.Error()
 	}
@@ -134,6 +136,9 @@ func statusReasons(statuses map[string]memberStatus, leaving string) (reasons []
 		versions[status.RingVersion] = true
 		if status.NotReady != "" && name != leaving {
 			reasons = append(reasons, fmt.Sprintf("member %s is not ready: %s", name, status.NotReady))
+		}
+		if status.Debts > 0 {
+			reasons = append(reasons, fmt.Sprintf("member %s knows of writes that others miss and have not been told of", name))
 		}
 		if status.Losses > 0 {
 			reasons = append(reasons, fmt.Sprintf("member %s is being refilled", name))

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,12 +162,15 @@ func (d *dataWatch) save(now time.Time) error {
 // lacking tells whether among the losses is one of samples that were acknowledged on this member's word.
 func lacking(losses []tsdbstore.Loss) bool {
 	for _, l := range losses {
-		if !strings.HasPrefix(l.Reason, reasonAway) && !strings.HasPrefix(l.Reason, reasonHintsLost) {
+		if !slices.ContainsFunc(reasonsWithout, func(reason string) bool { return strings.HasPrefix(l.Reason, reason) }) {
 			return true
 		}
 	}
 	return false
 }
+
+// reasonsWithout begin the reasons of losses of what was acknowledged without this member.
+var reasonsWithout = []string{reasonAway, reasonHintsLost, reasonShortRing}
 
 // membership is the ring as the rest of the node sees it.
 type membership interface {

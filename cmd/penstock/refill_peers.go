@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,12 +42,14 @@ const (
 
 // donors are the members that a refill asks, out of one view.
 type donors struct {
+	self    string
 	members []ring.MemberStatus // All others that may have something, those away too.
 	// spare is how many of them may fail to answer.
 	spare int
 	// lacking have losses themselves, and are too many to be sure of every sample: what all
 	// of them have together is all that there is.
 	lacking []string
+	gone    []querier.Gone
 	// departed is whether a member left for good, whose data is in the bucket.
 	departed bool
 }
@@ -63,7 +66,7 @@ func donorsOf(view *ring.View) (donors, error) {
 	if w < 2 {
 		return donors{}, fmt.Errorf("replication factor %d: %w", rf, refill.ErrNoCopies)
 	}
-	var d donors
+	d := donors{self: view.Self, gone: membershipOf(view, "").Gone}
 	for _, m := range view.Members {
 		switch {
 		case m.Name == view.Self:
@@ -91,11 +94,14 @@ func donorsOf(view *ring.View) (donors, error) {
 // just as many may be missing as the refill can spare.
 func (d donors) membership(scheme string) querier.Membership {
 	spare := d.spare
-	ms := querier.Membership{}
+	// What the others know of this member is not asked for: it is what brought it here.
+	ms := querier.Membership{Gone: append(slices.Clip(d.gone), querier.Gone{Name: d.self, Generation: math.MaxUint64})}
 	for _, m := range d.members {
 		ms.Members = append(ms.Members, querier.Member{
 			Name: m.Name, URL: scheme + "://" + m.InternalAddr,
 			Alive: m.Alive, Serving: serving(m), Forgotten: m.Forgotten,
+			Generation: m.Generation, Replaced: m.Replaced, Refilled: m.Refilled,
+			Excused: !m.Whole(), // It is in spare, or in lacking.
 		})
 	}
 	if d.askBucket() {

@@ -91,6 +91,7 @@ type server struct {
 	election     *ingest.Election // nil when it is off
 	querier      *querier.Querier
 	data         *dataWatch
+	introduction introduction
 	refiller     *refill.Refiller
 
 	redundant        prometheus.Gauge
@@ -238,6 +239,7 @@ func (s *server) start(ctx context.Context) error {
 		s.background("ring", s.cluster.Run)
 		s.background("redundancy", s.watchRedundancy)
 		s.background("lost hints", s.tellLosses)
+		s.background("introduction", s.introduce)
 	}
 	s.background("memory guard", s.memory.Run)
 	s.background("metadata", s.metadata.Run)
@@ -360,5 +362,5 @@ func (s *server) ready() error {
 	if self, known := s.members.View().Member(s.identity.Name); known && self.State == ring.Joining {
 		return errors.New("joining the ring") // Until then its own queries count it as missing.
 	}
-	return nil
+	return s.unknownTo()
 }

@@ -48,10 +48,14 @@ func (s *server) openRing() error {
 		HTTPAddr:   s.public.addr(),
 		Generation: s.identity.Generation,
 	}
+	if err := s.openIntroduction(); err != nil {
+		return err
+	}
 	if !s.cfg.clustered() {
 		if err := s.checkAlone(); err != nil {
 			return err
 		}
+		s.introduction.done.Store(true) // The file stays for when it becomes a member.
 		self.InternalAddr = s.internal.addr()
 		s.members = ring.NewStatic(self, cfg.replicationFactor)
 		return nil
@@ -64,6 +68,7 @@ func (s *server) openRing() error {
 	}
 	s.cluster, err = ring.NewCluster(ring.Config{
 		Identity:      s.identity,
+		Newcomer:      !s.introduction.done.Load(),
 		Zone:          cfg.zone,
 		BindAddr:      cfg.listenAddress,
 		AdvertiseAddr: cfg.advertiseAddress,

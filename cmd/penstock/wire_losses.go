@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/penstock-io/penstock/ingest"
 	"github.com/penstock-io/penstock/ingest/hint"
 	"github.com/penstock-io/penstock/ring"
 	"github.com/penstock-io/penstock/tsdbstore"
@@ -22,9 +24,10 @@ const (
 	// tellInterval is how soon a member hears of a hole that hints left in it.
 	tellInterval = time.Second
 
-	// reasonHintsLost marks, like reasonAway, losses of writes that were acknowledged
-	// without this member.
+	// reasonHintsLost and reasonShortRing mark, like reasonAway, losses of writes that were
+	// acknowledged without this member.
 	reasonHintsLost = "hints were lost"
+	reasonShortRing = "there were fewer members than copies"
 )
 
 // lossJSON tells a member which of its samples may be missing.
@@ -43,7 +46,7 @@ func (s *server) lossOf(from, to time.Time, reason string) lossJSON {
 }
 
 // tellLosses tells members of the writes that they miss because hints for them were
-// lost here, until ctx ends. They are refilled. Queries may count on them meanwhile:
+// lost here, or because they were not in the ring and nobody else was, until ctx ends. They are refilled. Queries may count on them meanwhile:
 // what they miss was acknowledged without them, on as many others as was promised.
 func (s *server) tellLosses(ctx context.Context) error {
 	tick := time.NewTicker(tellInterval)
@@ -56,41 +59,49 @@ func (s *server) tellLosses(ctx context.Context) error {
 		}
 		for _, debt := range s.hints.Debts() {
 			if err := s.tellLoss(ctx, debt); err != nil && ctx.Err() == nil {
-				s.logger.Warn("member not told of the writes that it misses, trying again", "member", debt.Member, "err", err)
+				s.logger.Warn("members not told of the writes that they miss, trying again", "err", err)
 			}
 		}
 	}
 }
 
-// tellLoss tells the member of a debt, if it is there to hear it. Telling it twice
-// changes nothing.
+// tellLoss tells the members that a debt is about, if they are there to hear it. Telling one twice
+// changes nothing while it is not refilled.
 func (s *server) tellLoss(ctx context.Context, debt hint.Debt) error {
-	m, known := s.members.View().Member(debt.Member)
-	switch {
-	case !known || m.State == ring.Left:
+	members, void := ingest.Missers(debt, s.members.View())
+	if void {
 		s.logger.Info("hints were lost for a member that is gone", "member", debt.Member, "from", debt.From, "to", debt.To)
 		s.hints.Settle(debt)
 		return nil
-	case !m.Alive || m.State != ring.Active:
+	}
+	if len(members) == 0 {
 		return nil
 	}
-	loss := s.lossOf(debt.From, debt.To, fmt.Sprintf("%s by %s: %s", reasonHintsLost, s.identity.Name, debt.Reason))
-	if m.Name == s.identity.Name {
-		if err := s.addLoss(loss); err != nil {
-			return err
-		}
-	} else {
-		body, err := json.Marshal(loss)
-		if err != nil {
-			return err
-		}
-		if _, err := s.askPeer(ctx, http.MethodPost, m, pathInternalLoss, body); err != nil {
-			return err
-		}
+	reason := fmt.Sprintf("%s by %s: %s", reasonHintsLost, s.identity.Name, debt.Reason)
+	if debt.Member == "" {
+		reason = fmt.Sprintf("%s: %s had them, says %s", reasonShortRing, strings.Join(debt.Ring, " and "), s.identity.Name)
 	}
-	s.logger.Warn("member misses writes that hints were lost of; it is refilled", "member", m.Name, "from", debt.From, "to", debt.To, "reason", debt.Reason)
+	loss := s.lossOf(debt.From, debt.To, reason)
+	for _, m := range members {
+		if err := s.tellMember(ctx, m, loss); err != nil {
+			return fmt.Errorf("member %s: %w", m.Name, err)
+		}
+		s.logger.Warn("member misses writes that were acknowledged without it; it is refilled", "member", m.Name, "from", debt.From, "to", debt.To, "reason", reason)
+	}
 	s.hints.Settle(debt)
 	return nil
+}
+
+func (s *server) tellMember(ctx context.Context, m ring.MemberStatus, loss lossJSON) error {
+	if m.Name == s.identity.Name {
+		return s.addLoss(loss)
+	}
+	body, err := json.Marshal(loss)
+	if err != nil {
+		return err
+	}
+	_, err = s.askPeer(ctx, http.MethodPost, m, pathInternalLoss, body)
+	return err
 }
 
 // takeLoss hears of a hole in what this member has.

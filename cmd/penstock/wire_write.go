@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -29,7 +30,10 @@ const (
 
 // wireWrites builds the write path from the disk upwards.
 func (s *server) wireWrites() error {
-	var err error
+	boot, err := tsdbstore.SystemBootID()
+	if err != nil {
+		return fmt.Errorf("read boot id: %w", err)
+	}
 	s.hints, err = hint.Open(hint.Config{
 		Dir:      filepath.Join(s.cfg.storage.path, "hints"),
 		MaxBytes: hintBytesMax,
@@ -37,6 +41,8 @@ func (s *server) wireWrites() error {
 		// A hint is the copy of a member that has none: it must last as long as the others.
 		Sync: s.cfg.storage.walSync == tsdbstore.WALSyncCommit,
 		Room: s.store.CheckDisk,
+		// Without that, what a crash of the host took of them is known by this.
+		BootID: boot,
 	}, s.logger.With("component", "hint"), s.reg)
 	if err != nil {
 		return err
@@ -76,7 +82,9 @@ func hintAge(window time.Duration) time.Duration {
 }
 
 // takesWrites tells whether this member stores what it is given.
-func (s *server) takesWrites() bool { return s.store.Ready() && !s.draining.Load() }
+func (s *server) takesWrites() bool {
+	return s.store.Ready() && !s.draining.Load() && s.introduction.done.Load()
+}
 
 // admitWrite says why senders must go to another member now, or nothing.
 func (s *server) admitWrite() error {

@@ -53,6 +53,9 @@ type Config struct {
 	// Sync makes Append return only when the hint survives a power loss;
 	// without, it survives the death of the process.
 	Sync bool
+	// BootID names this start of the host. Without Sync it is what tells that the host crashed, and
+	// that hints may be lost; a debt says of whom. Empty where it cannot be told.
+	BootID string
 	// Room returns an error while the disk has no room for hints: what is left is
 	// needed by what was accepted before. Nil: it always has.
 	Room func() error
@@ -75,7 +78,9 @@ type Log struct {
 	metrics *metrics
 	used    atomic.Int64 // Bytes of segments on disk.
 	debts   *debts
-	swept   atomic.Int64 // When appends last looked for old segments, in Unix ms.
+	// unsynced may be nil.
+	unsynced *unsynced
+	swept    atomic.Int64 // When appends last looked for old segments, in Unix ms.
 
 	mu      sync.RWMutex
 	members map[string]*memberLog
@@ -107,7 +112,11 @@ func Open(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Log, err
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{cfg: cfg, logger: logger, members: make(map[string]*memberLog), debts: debts}
+	unsynced, err := openUnsynced(cfg, debts, logger)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{cfg: cfg, logger: logger, members: make(map[string]*memberLog), debts: debts, unsynced: unsynced}
 	l.metrics = newMetrics(reg, l)
 	entries, err := os.ReadDir(cfg.Dir)
 	if err != nil {
@@ -169,12 +178,15 @@ func (l *Log) Append(member string, payload []byte) error {
 	return nil
 }
 
-// Pending tells what waits, for each member for which something does.
+// Pending tells what waits, for each member for which something does. Of the others it notes that
+// nothing can be lost any more.
 func (l *Log) Pending() map[string]Stats {
 	pending := l.stats()
-	for member, s := range pending {
-		if s.Records == 0 {
-			delete(pending, member)
+	now := l.cfg.Now()
+	for _, m := range l.all() {
+		if pending[m.name].Records == 0 {
+			delete(pending, m.name)
+			m.settle(now)
 		}
 	}
 	return pending
@@ -202,7 +214,7 @@ func (l *Log) Replay(ctx context.Context, member string, send func(ctx context.C
 	return n, nil
 }
 
-// Close waits for replays, whose contexts should have ended, and closes the files.
+// Close waits for replays, whose contexts should have ended, and closes the files, synced.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -212,7 +224,10 @@ func (l *Log) Close() error {
 	for _, m := range members {
 		errs = append(errs, m.close())
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return l.unsynced.clear()
 }
 
 // findOrMake returns the log of a member, new or not.

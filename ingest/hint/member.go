@@ -146,6 +146,9 @@ func (m *memberLog) append(payload []byte, now time.Time) error {
 			return err
 		}
 	}
+	if err := m.log.unsynced.cover(m.name, now); err != nil {
+		return err
+	}
 	seg := m.last()
 	header := recordHeader(payload, now)
 	_, err := m.active.Write(header[:])
@@ -286,6 +289,15 @@ func (m *memberLog) stats() Stats {
 	return s
 }
 
+// settle notes that nothing waits, unless something has come meanwhile.
+func (m *memberLog) settle(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.ContainsFunc(m.segments, func(s *segment) bool { return s.records > 0 }) {
+		m.log.unsynced.delivered(m.name, now)
+	}
+}
+
 func (m *memberLog) close() error {
 	m.replaying.Lock()
 	defer m.replaying.Unlock()
@@ -293,7 +305,24 @@ func (m *memberLog) close() error {
 	defer m.mu.Unlock()
 	m.closed = true
 	m.seal()
-	return nil
+	if m.log.unsynced == nil {
+		return nil
+	}
+	return m.sync()
+}
+
+// sync makes all segments durable.
+func (m *memberLog) sync() error {
+	for _, seg := range m.segments {
+		f, err := os.Open(m.path(seg.seq))
+		if err != nil {
+			return fmt.Errorf("sync hints: %w", err)
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return fmt.Errorf("sync hints: %w", err)
+		}
+	}
+	return errors.Join(syncDir(m.dir), syncDir(m.log.cfg.Dir))
 }
 
 // syncDir makes the names in a directory durable.

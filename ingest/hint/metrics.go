@@ -15,6 +15,8 @@ const (
 	// own, and no request that was taken in makes a hint that is too large.
 	dropExpired  = "expired"
 	dropTooLarge = "too_large"
+	dropCrash    = "host_crash"
+	shortRing    = "short_ring"
 )
 
 // metrics carry the member as a label: a ring has few, and each is a hole to
