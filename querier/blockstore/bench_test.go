@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
@@ -111,7 +109,6 @@ func BenchmarkGateway(b *testing.B) {
 		return time.Since(begin)
 	}
 	var fromLocal, cold, warm time.Duration
-	ulid.MustParse(filepath.Base(dir))
 	for b.Loop() {
 		fromLocal += ask(storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
 			return tsdb.NewBlockQuerier(local, mint, maxt)

@@ -38,6 +38,7 @@ type cacheConfig struct {
 	maxBytes int64
 	read     func(ctx context.Context, id ulid.ULID, rel string, off int64, p []byte) error
 	now      func() time.Time
+	guesses  guesses
 }
 
 // cache holds pages of blocks, each block in <dir>/<ULID>, up to maxBytes. What goes first is what was used least recently:
@@ -60,7 +61,8 @@ type cache struct {
 	uses    int64 // A clock that ticks with each use.
 	removed int64 // Counts names.
 
-	openBlocks int // Of entries.
+	openBlocks int  // Of entries.
+	canPunch   bool // Space can be given back in the middle of a file; otherwise whole blocks are evicted. Never changed.
 }
 
 // entry is one block in the books of the cache.
@@ -102,11 +104,32 @@ func newCache(cfg cacheConfig, logger *slog.Logger, m *metrics) (*cache, error) 
 		cfg: cfg, logger: logger, metrics: m, slots: make(chan struct{}, requestsAtOnce), ctx: ctx, cancel: cancel,
 		entries: map[ulid.ULID]*entry{},
 	}
-	if err := c.adopt(); err != nil {
+	err := c.adopt()
+	if err == nil {
+		c.canPunch, err = c.tryPunch()
+	}
+	if err != nil {
 		cancel()
 		return nil, err
 	}
 	return c, nil
+}
+
+// tryPunch finds out whether the file system makes holes.
+func (c *cache) tryPunch() (ok bool, err error) {
+	f, err := os.CreateTemp(c.cfg.dir, "*"+tempSuffix)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := f.Write(make([]byte, pageBytes)); err != nil {
+		return false, err
+	}
+	if err := punchHole(f, 0, pageBytes); err != nil {
+		c.logger.Info("no holes can be made in files here; whole blocks are evicted from the cache", "dir", c.cfg.dir, "err", err)
+		return false, nil
+	}
+	return true, nil
 }
 
 // acquire returns a block, open, for use until it is released. It is opened once for all who wait, and that goes on when one

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// chunkGuess is how long a chunk is taken to be until its length is read. Few are longer; those cost a request more.
-	chunkGuess = 4 << 10
 	// batchPages bounds the pages that are in memory at once while chunks are copied out of them: 64 MiB.
 	batchPages = (64 << 20) / pageBytes
 	// windowPages is how much is read from the local file at once.
@@ -116,16 +114,21 @@ func (b *openBlock) chunkAt(ref chunks.ChunkRef) (object, int64, error) {
 // loadBatch fetches chunks from the given one on, as many as fit, and returns the first that did not.
 func (s *selection) loadBatch(from int) (int, error) {
 	var want runs
-	pages, to := 0, from
-	for ; to < len(s.chunks.refs) && pages < batchPages; to++ {
+	guess := s.block.cache.cfg.guesses
+	last, fetched, to := -1, 0, from // Fetched counts gaps, as long as a request goes over them.
+	for ; to < len(s.chunks.refs) && fetched < batchPages; to++ {
 		o, off, err := s.block.chunkAt(s.chunks.refs[to])
 		if err != nil {
 			return 0, err
 		}
-		want = want.add(o.pagesOf(off, chunkGuess))
-		if to%checkContextEvery == 0 {
-			pages = want.pages()
+		r := o.pagesOf(off, max(guess.chunk, chunks.MaxChunkLengthFieldSize))
+		if last < 0 || r.from-last > guess.gap {
+			fetched += r.len()
+		} else {
+			fetched += max(r.to-last, 0)
 		}
+		last = max(last, r.to)
+		want = want.add(r)
 	}
 	var err error
 	for range loadAttempts {
@@ -166,7 +169,7 @@ func (s *selection) takeChunk(i int, in *pageReader) error {
 	}
 	total := n + chunks.ChunkEncodingSize + int(length) + crc32.Size
 	all, err := in.peek(o, off, total)
-	if errors.Is(err, errPagesGone) && total > chunkGuess {
+	if errors.Is(err, errPagesGone) && int64(total) > s.block.cache.cfg.guesses.chunk {
 		all, err = s.longChunk(o, off, total)
 	}
 	if err != nil {

@@ -77,7 +77,7 @@ func (c *cache) candidates() (found []candidate, bytes int64) {
 			found = append(found, candidate{e, -1, e.lastUse})
 			bytes += int64(e.pages) * pageBytes
 		}
-		if !canPunch || e.block == nil {
+		if !c.canPunch || e.block == nil {
 			continue // Of a block that is not open all goes together, by one rename.
 		}
 		indexExtents := (e.block.file.layout.index().pages() + extentPages - 1) / extentPages
@@ -151,8 +151,14 @@ func (c *cache) adopt() error {
 	var all []kept
 	for _, d := range dirs {
 		name := filepath.Join(c.cfg.dir, d.Name())
+		if strings.HasSuffix(d.Name(), tempSuffix) {
+			if err := os.RemoveAll(name); err != nil {
+				return err
+			}
+			continue
+		}
 		id, err := ulid.ParseStrict(d.Name())
-		if !strings.HasSuffix(d.Name(), tempSuffix) && (err != nil || !d.IsDir()) {
+		if err != nil || id.String() != d.Name() || !d.IsDir() {
 			return fmt.Errorf("%s is not a block; give the cache a directory of its own", name)
 		}
 		e := newEntry(id, name)
@@ -197,10 +203,14 @@ func (e *entry) count() (modified time.Time, err error) {
 }
 
 func (e *entry) adoptPages(f *pageFile) {
-	e.pages = 0
-	clear(e.extents)
+	before := e.extents
+	e.pages, e.extents = 0, map[int]*extent{}
 	for i, n := range f.pagesByExtent() {
-		e.extents[i] = &extent{pages: n}
+		x := &extent{pages: n}
+		if old := before[i]; old != nil {
+			x.lastUse = old.lastUse
+		}
+		e.extents[i] = x
 		e.pages += n
 	}
 }

@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// gapPages is how many pages that nobody asked for are fetched to save a request: what half a megabyte takes on the way is
-	// about what a request takes to come back.
-	gapPages = (512 << 10) / pageBytes
 	// maxRequestBytes is where a request is cut into several under way at the same time.
 	maxRequestBytes = 4 << 20
 	// requestTimeout bounds one request, which goes on when the query that asked for it is gone: another may wait for it.
@@ -27,6 +24,21 @@ const (
 	// off.
 	attempts = 3
 )
+
+// guesses are sizes that decide how many requests something takes, and never what comes out.
+type guesses struct {
+	// gap is how many pages that nobody asked for are fetched to save a request: what half a megabyte takes on the way is
+	// about what a request takes to come back.
+	gap        int
+	wholeIndex int64 // Up to this size an index is fetched with one request.
+	edge       int64 // Of a larger one at least this much of both ends.
+	series     int64 // How long an entry of a series is taken to be. Most end in a page that is fetched for the next one anyway.
+	chunk      int64 // How long a chunk is taken to be until its length is read. Few are longer; those cost a request more.
+}
+
+func defaultGuesses() guesses {
+	return guesses{gap: (512 << 10) / pageBytes, wholeIndex: 1 << 20, edge: 64 << 10, series: 512, chunk: 4 << 10}
+}
 
 // flight is a run of pages on its way into the local file: from the bucket, or kept there and being checked.
 type flight struct {
@@ -117,7 +129,7 @@ func (c *cache) plan(e *entry, file *pageFile, want runs, got loaded, first bool
 	for _, r := range file.layout.cut(kept, 0) {
 		own = append(own, e.depart(&flight{run: r, prove: true}, file))
 	}
-	for _, r := range file.layout.cut(absent, gapPages) {
+	for _, r := range file.layout.cut(absent, c.cfg.guesses.gap) {
 		own = append(own, e.depart(&flight{run: r}, file))
 	}
 	e.refs += len(own)
@@ -171,9 +183,9 @@ func (c *cache) fly(ctx context.Context, e *entry, file *pageFile, use *usage, f
 		if f.prove {
 			err = c.prove(e, file, f)
 		} else if err = c.fetch(e, file, use, f); err == nil {
-			c.keep(e, file, f)
-			if use.kind != kindChunks {
-				f.data = nil
+			keepErr := c.keep(e, file, f)
+			if use.kind != kindChunks { // The index can only be read from the file.
+				f.data, err = nil, keepErr
 			}
 		}
 		c.land(e, f, err)
@@ -232,18 +244,20 @@ func (c *cache) fetch(e *entry, file *pageFile, use *usage, f *flight) error {
 
 // keep writes the pages of a flight to the local file, as far as there is room. Those for which there is none are in the
 // flight, and are fetched again by the next who wants them.
-func (c *cache) keep(e *entry, file *pageFile, f *flight) {
+func (c *cache) keep(e *entry, file *pageFile, f *flight) error {
 	for _, own := range f.own {
 		for own.from < own.to {
 			i := own.from / extentPages
 			part := run{own.from, min(own.to, (i+1)*extentPages)}
 			own.from = part.to
 			if err := c.keepPart(e, file, f, i, part); err != nil {
-				c.logger.Warn("cannot write pages of a block to the local file", "block", e.id, "err", err)
-				return
+				err = fmt.Errorf("block %s: write pages to the local file: %w", e.id, err)
+				c.logger.Warn("cannot keep what was fetched", "err", err)
+				return err
 			}
 		}
 	}
+	return nil
 }
 
 func (c *cache) keepPart(e *entry, file *pageFile, f *flight, i int, part run) error {

@@ -8,9 +8,6 @@ import (
 	"syscall"
 )
 
-// canPunch says that space can be given back in the middle of a file.
-const canPunch = true
-
 // punchHole gives the space of a part of a file back; it reads as zeros after that.
 func punchHole(f *os.File, off, length int64) error {
 	const keepSize, punch = 0x1, 0x2 // FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE.

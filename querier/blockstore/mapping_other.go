@@ -10,7 +10,4 @@ import (
 	"os"
 )
 
-// canPunch says that space cannot be given back in the middle of a file: the cache evicts whole blocks.
-const canPunch = false
-
 func punchHole(*os.File, int64, int64) error { return errors.ErrUnsupported }

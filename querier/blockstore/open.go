@@ -15,12 +15,10 @@ import (
 const (
 	// openTimeout bounds the opening of a block, which goes on when the query that asked for it is gone.
 	openTimeout = 2 * time.Minute
-	// wholeIndexBytes is up to which size an index is fetched with one request.
-	wholeIndexBytes = 1 << 20
 	// The symbols are at the beginning of an index and the offset table of the postings at its end. These shares of its
-	// size, within bounds, hold them in most blocks, so that opening takes two requests at once; otherwise two more.
-	headShare, headMin, headMax = 8, 64 << 10, 4 << 20
-	tailShare, tailMin, tailMax = 4, 64 << 10, 8 << 20
+	// size hold them in most blocks, so that opening takes two requests at once; otherwise two more.
+	headShare, headMax = 8, 4 << 20
+	tailShare, tailMax = 4, 8 << 20
 )
 
 // openBlock is a block that can be asked. It belongs to its entry and may be used while the entry is in use.
@@ -88,9 +86,9 @@ func (b *openBlock) readHeader(ctx context.Context) error {
 	use := &usage{newBudget(0), kindHeader}
 	o := b.file.layout.index()
 	first := runs{o.pagesOf(0, o.size)}
-	if o.size > wholeIndexBytes {
-		head := min(max(o.size/headShare, headMin), headMax)
-		tail := min(max(o.size/tailShare, tailMin), tailMax)
+	if t := b.cache.cfg.guesses; o.size > t.wholeIndex {
+		head := min(max(o.size/headShare, t.edge), headMax)
+		tail := min(max(o.size/tailShare, t.edge), tailMax)
 		first = newRuns(o.pagesOf(0, head), o.pagesOf(o.size-tail, tail))
 	}
 	if err := b.load(ctx, use, first); err != nil {

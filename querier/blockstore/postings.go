@@ -70,7 +70,7 @@ func listsOf(ms []*labels.Matcher) func(name, value string) bool {
 	everything := true
 	for _, m := range ms {
 		// A matcher that only takes series away needs some to take away from.
-		if set[m.Name] && !(isNegative(m) && m.Matches("")) {
+		if set[m.Name] && (!isNegative(m) || !m.Matches("")) {
 			everything = false
 		}
 	}

@@ -221,7 +221,11 @@ func TestAnswersEqualThoseOfTheLocalBlock(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			f := newFixtureOn(t, driver)
 			id, local := f.addLocal(manySeries(r, 1200))
-			s := f.open(func(c *Config) { c.MaxBytes = 1 << 20 })
+			s := f.open(func(c *Config) {
+				c.MaxBytes = 1 << 20
+				// So that a small block is read as a large one is.
+				c.guesses = &guesses{gap: r.IntN(3), wholeIndex: 0, edge: pageBytes, series: int64(1 + r.IntN(200)), chunk: int64(1 + r.IntN(200))}
+			})
 			var mu sync.Mutex
 			trouble := 0.0
 			dice := rand.New(rand.NewPCG(seed, 2))
@@ -243,6 +247,7 @@ func TestAnswersEqualThoseOfTheLocalBlock(t *testing.T) {
 					failed++
 					require.ErrorContains(t, err, id.String())
 				}
+				requireBounded(t, s)
 			}
 			t.Logf("%d of 80 questions failed", failed)
 			require.Positive(t, failed)
@@ -253,6 +258,32 @@ func TestAnswersEqualThoseOfTheLocalBlock(t *testing.T) {
 			require.NoError(t, compare(t, r, s, local))
 		})
 	}
+}
+
+// requireBounded sees to it that the books are what is on disk, and both within the bound.
+func requireBounded(t *testing.T, s *Store) {
+	t.Helper()
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var pages int
+	for _, e := range c.entries {
+		inExtents := 0
+		for _, x := range e.extents {
+			inExtents += x.pages
+		}
+		require.Equal(t, e.pages, inExtents)
+		pages += e.pages
+		if e.block != nil && e.refs == 0 {
+			kept := 0
+			for _, n := range e.block.file.pagesByExtent() {
+				kept += n
+			}
+			require.Equal(t, e.pages, kept)
+		}
+	}
+	require.Equal(t, int64(pages)*pageBytes, c.used)
+	require.LessOrEqual(t, c.used, c.cfg.maxBytes)
 }
 
 // evictRandomly takes away some of what may be taken away.
@@ -275,3 +306,5 @@ func evictRandomly(r *rand.Rand, s *Store) {
 }
 
 func newReader(content []byte) io.Reader { return bytes.NewReader(content) }
+
+func readAll(r io.Reader) ([]byte, error) { return io.ReadAll(r) }

@@ -70,7 +70,7 @@ func ask[A any](
 		return answers, err
 	}
 	q.store.metrics.repeats.Inc()
-	fresh, listErr := q.store.newer(ctx, v)
+	fresh, listErr := q.store.fresh(ctx)
 	if listErr != nil {
 		return nil, fmt.Errorf("%w; and the bucket cannot be listed anew: %w", err, listErr)
 	}

@@ -100,9 +100,6 @@ func (s *selection) prepare(p index.Postings) ([]storage.SeriesRef, error) {
 	return refs, s.loadChunks()
 }
 
-// seriesGuess is how long an entry of a series is taken to be. Most end in a page that is fetched for the next one anyway.
-const seriesGuess = 512
-
 // loadSeries fetches and parses series.
 func (s *selection) loadSeries(refs []storage.SeriesRef, withChunks bool) error {
 	if err := s.block.load(s.ctx, s.usage(kindSeries), s.block.pagesOfSeries(refs)); err != nil {
@@ -136,7 +133,7 @@ func (b *openBlock) pagesOfSeries(refs []storage.SeriesRef) runs {
 	var want runs
 	for _, ref := range refs {
 		if off := b.seriesAt(ref); off < o.size {
-			want = want.add(o.pagesOf(off, seriesGuess))
+			want = want.add(o.pagesOf(off, b.cache.cfg.guesses.series))
 		}
 	}
 	return want

@@ -77,6 +77,8 @@ type Config struct {
 	// Pool makes chunks of their encoding and bytes. The default knows those of Prometheus.
 	Pool chunkenc.Pool
 	Now  func() time.Time
+
+	guesses *guesses // Nil are the default ones.
 }
 
 // Store answers queries from the bucket. Its methods are safe for concurrent use.
@@ -86,7 +88,8 @@ type Store struct {
 	metrics *metrics
 	cache   *cache
 
-	syncMu  sync.Mutex // One listing at a time.
+	syncMu  sync.Mutex   // One listing at a time.
+	syncs   atomic.Int64 // Listings that were begun.
 	view    atomic.Pointer[view]
 	lastErr atomic.Pointer[error] // Of the last listing; nil when it succeeded.
 	tried   chan struct{}         // Closed after the first listing of Run.
@@ -124,8 +127,14 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, er
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.guesses == nil {
+		g := defaultGuesses()
+		cfg.guesses = &g
+	}
 	m := newMetrics(reg)
-	c, err := newCache(cacheConfig{dir: cfg.Dir, maxBytes: cfg.MaxBytes, read: cfg.Blocks.ReadFull, now: cfg.Now}, logger, m)
+	c, err := newCache(cacheConfig{
+		dir: cfg.Dir, maxBytes: cfg.MaxBytes, read: cfg.Blocks.ReadFull, now: cfg.Now, guesses: *cfg.guesses,
+	}, logger, m)
 	if err != nil {
 		return nil, fmt.Errorf("open block store: %w", err)
 	}
@@ -161,7 +170,7 @@ func (s *Store) Sync(ctx context.Context) error {
 
 // sync lists the bucket. The caller holds syncMu.
 func (s *Store) sync(ctx context.Context) error {
-	begin := s.cfg.Now()
+	number, begin := s.syncs.Add(1), s.cfg.Now()
 	listing, err := s.cfg.Blocks.Metas(ctx)
 	s.metrics.syncs.Inc()
 	if err != nil {
@@ -173,6 +182,7 @@ func (s *Store) sync(ctx context.Context) error {
 		s.logger.Warn("an object in the bucket cannot be understood and is left out", "err", p)
 	}
 	v := newView(listing, s.cfg.Blocks.Files, s.cfg.DefaultTenant, begin)
+	v.number = number
 	s.view.Store(v)
 	s.lastErr.Store(nil)
 	s.cache.retain(v.ids)
@@ -232,11 +242,12 @@ func (s *Store) current() (*view, error) {
 	return v, nil
 }
 
-// newer returns a list of blocks that was begun after the given one. Who asks at the same time gets the same.
-func (s *Store) newer(ctx context.Context, than *view) (*view, error) {
+// fresh returns a list of blocks that was begun after it was called. Who asks at the same time gets the same.
+func (s *Store) fresh(ctx context.Context) (*view, error) {
+	begun := s.syncs.Load()
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
-	if v := s.view.Load(); v != than {
+	if v := s.view.Load(); v.number > begun {
 		return v, nil
 	}
 	if err := s.sync(ctx); err != nil {

@@ -75,6 +75,9 @@ type LimitError struct {
 	Limit int64 // Bytes.
 }
 
+// TooLarge tells whoever asks that less would have an answer.
+func (*LimitError) TooLarge() bool { return true }
+
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("a selector of the query reads more than %d bytes of blocks in the bucket: "+
 		"ask for fewer series or a shorter time range, or raise --%s", e.Limit, FlagMaxQueryBytes)

@@ -33,6 +33,7 @@ type block struct {
 // view is what queries see of the bucket. It is never changed.
 type view struct {
 	listed  time.Time // When the listing began.
+	number  int64     // Of the listing.
 	ids     map[ulid.ULID]struct{}
 	tenants map[string][]*block // By mint.
 }
