@@ -37,7 +37,7 @@ type guesses struct {
 }
 
 func defaultGuesses() guesses {
-	return guesses{gap: (512 << 10) / pageBytes, wholeIndex: 1 << 20, edge: 64 << 10, series: 512, chunk: 4 << 10}
+	return guesses{gap: (512 << 10) / pageBytes, wholeIndex: 1 << 20, edge: 512 << 10, series: 512, chunk: 4 << 10}
 }
 
 // flight is a run of pages on its way into the local file: from the bucket, or kept there and being checked.

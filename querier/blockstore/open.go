@@ -105,9 +105,10 @@ func (b *openBlock) readHeader(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	table, err := b.section(ctx, use, b.toc.PostingsTable)
-	if err != nil {
-		return err
+	// Every writer puts the table right before the table of contents. Whatever else is there would only be fetched in vain.
+	table := run{}
+	if at := int64(b.toc.PostingsTable); at > 0 && at < o.size {
+		table = o.pagesOf(at, o.size-at)
 	}
 	if err := b.load(ctx, use, newRuns(symbols, table)); err != nil {
 		return err
