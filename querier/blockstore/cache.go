@@ -207,10 +207,13 @@ func (c *cache) dropLocked(e *entry) []evicted {
 	c.removed++
 	dir := fmt.Sprintf("%s.%d%s", c.path(e.id), c.removed, tempSuffix)
 	// Moved at once, so that the block can be made anew. A file that is open goes on under its new name.
-	if err := os.Rename(e.dir, dir); err == nil {
-		e.dir = dir
-	} else if !errors.Is(err, os.ErrNotExist) {
-		c.logger.Warn("cannot move the pages of a block aside", "block", e.id, "err", err)
+	err := os.Rename(e.dir, dir)
+	e.dir = dir
+	if err != nil {
+		e.dir = "" // What is under the name of the block may belong to the next entry.
+		if !errors.Is(err, os.ErrNotExist) {
+			c.logger.Warn("cannot move the pages of a block aside", "block", e.id, "err", err)
+		}
 	}
 	if e.refs > 0 {
 		return nil
@@ -223,6 +226,9 @@ func (c *cache) retain(ids map[ulid.ULID]struct{}) {
 	var gone []evicted
 	c.mu.Lock()
 	for id, e := range c.entries {
+		if e.opening != nil && e.block == nil {
+			continue // Its files are being made; the next listing takes it out.
+		}
 		if _, ok := ids[id]; !ok {
 			c.metrics.evictions.Inc()
 			gone = append(gone, c.dropLocked(e)...)

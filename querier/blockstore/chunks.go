@@ -4,7 +4,6 @@
 package blockstore
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,14 +18,12 @@ import (
 const (
 	// batchPages bounds the pages that are in memory at once while chunks are copied out of them: 64 MiB.
 	batchPages = (64 << 20) / pageBytes
-	// windowPages is how much is read from the local file at once.
-	windowPages = (256 << 10) / pageBytes
 	// slabBytes is what chunks are copied into.
 	slabBytes = 64 << 10
+	// maxRounds is how often pages of a batch of chunks are looked for: as long as was guessed, as long as they are, and held.
+	maxRounds = 4
 	// chunkBytesMax is what is believed of a chunk's length.
 	chunkBytesMax = 64 << 20
-	// loadAttempts is how often chunk pages are fetched again that were evicted before they were read.
-	loadAttempts = 3
 )
 
 // chunkSet holds the chunks of a selection by their references, which ascend.
@@ -111,177 +108,102 @@ func (b *openBlock) chunkAt(ref chunks.ChunkRef) (object, int64, error) {
 	return o, int64(off), nil
 }
 
+// wantedChunk is a chunk that is on its way.
+type wantedChunk struct {
+	i      int   // In chunkSet.
+	length int64 // Bytes, as far as is known.
+}
+
 // loadBatch fetches chunks from the given one on, as many as fit, and returns the first that did not.
 func (s *selection) loadBatch(from int) (int, error) {
-	var want runs
 	guess := s.block.cache.cfg.guesses
-	last, fetched, to := -1, 0, from // Fetched counts gaps, as long as a request goes over them.
-	for ; to < len(s.chunks.refs) && fetched < batchPages; to++ {
-		o, off, err := s.block.chunkAt(s.chunks.refs[to])
+	var batch []wantedChunk
+	last, fetched := -1, 0 // Fetched counts gaps, as long as a request goes over them.
+	for ; from < len(s.chunks.refs) && fetched < batchPages; from++ {
+		o, off, err := s.block.chunkAt(s.chunks.refs[from])
 		if err != nil {
 			return 0, err
 		}
-		r := o.pagesOf(off, max(guess.chunk, chunks.MaxChunkLengthFieldSize))
+		w := wantedChunk{from, max(guess.chunk, chunks.MaxChunkLengthFieldSize)}
+		r := o.pagesOf(off, w.length)
 		if last < 0 || r.from-last > guess.gap {
 			fetched += r.len()
 		} else {
 			fetched += max(r.to-last, 0)
 		}
 		last = max(last, r.to)
-		want = want.add(r)
+		batch = append(batch, w)
 	}
-	var err error
-	for range loadAttempts {
-		var got loaded
-		got, err = s.block.cache.load(s.ctx, s.block.entry, s.block.file, s.usage(kindChunks), want)
-		if err != nil {
+	// Chunks that are longer than was guessed come in a second round, all together; and in one more those whose pages were
+	// evicted before they could be read, which are then held.
+	hold := false
+	for range maxRounds {
+		var err error
+		if batch, hold, err = s.takeChunks(batch, hold); err != nil {
 			return 0, err
 		}
-		in := &pageReader{block: s.block, want: want, got: got}
-		for ; from < to && err == nil; from++ {
-			err = s.takeChunk(from, in)
+		if len(batch) == 0 {
+			return from, nil
 		}
-		if !errors.Is(err, errPagesGone) {
-			return to, err
-		}
-		from--
 	}
-	return 0, fmt.Errorf("block %s: %w: raise --%s", s.block.id, err, FlagMaxBytes)
+	return 0, fmt.Errorf("block %s: %w", s.block.id, errPagesGone)
 }
 
-// takeChunk copies one chunk out of pages that were loaded.
-func (s *selection) takeChunk(i int, in *pageReader) error {
-	ref := s.chunks.refs[i]
-	o, off, err := s.block.chunkAt(ref)
-	if err != nil {
-		return err
+// takeChunks fetches the pages of chunks and copies the chunks out. It returns those that it could not get, and whether that
+// was because pages were gone.
+func (s *selection) takeChunks(batch []wantedChunk, hold bool) (rest []wantedChunk, gone bool, err error) {
+	var want runs
+	for _, w := range batch {
+		o, off, err := s.block.chunkAt(s.chunks.refs[w.i])
+		if err != nil {
+			return nil, false, err
+		}
+		want = want.add(o.pagesOf(off, w.length))
 	}
-	damaged := func(what string) error {
-		return fmt.Errorf("block %s: %w: chunk at %d of %s: %s", s.block.id, errDamaged, off, o.rel, what)
+	got, err := s.block.cache.load(s.ctx, s.block.entry, s.block.file, s.usage(kindChunks), want, hold)
+	if err != nil {
+		return nil, false, err
+	}
+	in := &pageReader{block: s.block, want: want, got: got}
+	for _, w := range batch {
+		length, err := s.takeChunk(w.i, in)
+		if errors.Is(err, errPagesGone) {
+			gone = gone || length <= w.length
+			rest = append(rest, wantedChunk{w.i, max(length, w.length)})
+		} else if err != nil {
+			return nil, false, err
+		}
+	}
+	return rest, gone, nil
+}
+
+// takeChunk copies one chunk out of pages that were loaded. It returns the length of the chunk when it knows it.
+func (s *selection) takeChunk(i int, in *pageReader) (int64, error) {
+	o, off, err := s.block.chunkAt(s.chunks.refs[i])
+	if err != nil {
+		return 0, err
 	}
 	head, err := in.peek(o, off, chunks.MaxChunkLengthFieldSize)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	length, n := binary.Uvarint(head)
-	if n <= 0 || length > chunkBytesMax {
-		return damaged("its length makes no sense")
+	total := int64(n) + chunks.ChunkEncodingSize + int64(length) + crc32.Size
+	if n <= 0 || length > chunkBytesMax || off+total > o.size {
+		return 0, s.badChunk(o, off, "its length makes no sense")
 	}
-	total := n + chunks.ChunkEncodingSize + int(length) + crc32.Size
-	all, err := in.peek(o, off, total)
-	if errors.Is(err, errPagesGone) && int64(total) > s.block.cache.cfg.guesses.chunk {
-		all, err = s.longChunk(o, off, total)
-	}
+	all, err := in.peek(o, off, int(total))
 	if err != nil {
-		return err
+		return total, err
 	}
-	if len(all) < total {
-		return damaged("it ends behind its segment")
-	}
-	content, sum := all[n:total-crc32.Size], all[total-crc32.Size:total]
+	content, sum := all[n:total-crc32.Size], all[total-crc32.Size:]
 	if crc32.Checksum(content, castagnoli) != binary.BigEndian.Uint32(sum) {
-		return damaged("its checksum is wrong")
+		return 0, s.badChunk(o, off, "its checksum is wrong")
 	}
 	s.chunks.data[i] = s.chunks.copyOf(content)
-	return nil
+	return total, nil
 }
 
-// longChunk fetches a chunk that is longer than was guessed.
-func (s *selection) longChunk(o object, off int64, total int) ([]byte, error) {
-	want := runs{o.pagesOf(off, int64(total))}
-	got, err := s.block.cache.load(s.ctx, s.block.entry, s.block.file, s.usage(kindChunks), want)
-	if err != nil {
-		return nil, err
-	}
-	return (&pageReader{block: s.block, want: want, got: got}).peek(o, off, total)
-}
-
-// errPagesGone says that pages were evicted between being fetched and being read.
-var errPagesGone = errors.New("pages were evicted before they were read")
-
-// pageReader reads bytes of objects from flights and from the local file. Offsets mostly ascend.
-type pageReader struct {
-	block *openBlock
-	want  runs // What was loaded.
-	got   loaded
-
-	object object
-	from   int64 // Offset of window in the object.
-	window []byte
-	buf    []byte
-}
-
-// peek returns n bytes from off, or fewer at the end of the object. They are good until the next call.
-func (p *pageReader) peek(o object, off int64, n int) ([]byte, error) {
-	n = int(min(int64(n), o.size-off))
-	if p.object != o || off < p.from || off+int64(n) > p.from+int64(len(p.window)) {
-		if err := p.move(o, o.pagesOf(off, int64(n))); err != nil {
-			return nil, err
-		}
-	}
-	at := off - p.from
-	return p.window[at : at+int64(n)], nil
-}
-
-// move puts the window on the pages that are needed: on a flight that brought them, or on a copy of them and of those behind
-// them that were wanted too.
-func (p *pageReader) move(o object, need run) error {
-	p.object, p.from = o, int64(need.from-o.first)*pageBytes
-	for _, f := range p.got {
-		if f.data != nil && f.run.from <= need.from && need.to <= f.run.to {
-			p.window = f.data[int64(need.from-f.run.from)*pageBytes:]
-			return nil
-		}
-	}
-	end := need.to
-	i, found := slices.BinarySearchFunc(p.want, need.from, func(r run, page int) int { return cmp.Compare(r.from, page) })
-	if !found {
-		i--
-	}
-	if i >= 0 {
-		end = max(end, min(p.want[i].to, need.from+windowPages, o.first+o.pages()))
-	}
-	p.window = p.buf[:0]
-	for page := need.from; page < end; {
-		next, err := p.appendPages(o, run{page, end})
-		if err != nil {
-			return err
-		}
-		if next == page {
-			if page >= need.to {
-				break
-			}
-			p.object = object{}
-			return errPagesGone
-		}
-		page = next
-	}
-	p.buf = p.window
-	return nil
-}
-
-// appendPages adds the first pages of r to the window, as many as are there in one piece.
-func (p *pageReader) appendPages(o object, r run) (next int, err error) {
-	for _, f := range p.got {
-		if f.data != nil && f.run.from <= r.from && r.from < f.run.to {
-			r.to = min(r.to, f.run.to)
-			from := int64(r.from-f.run.from) * pageBytes
-			p.window = append(p.window, f.data[from:from+o.bytesOf(r)]...)
-			return r.to, nil
-		}
-	}
-	if missing := p.block.file.ready.missing(r); missing != (run{}) {
-		r.to = missing.from
-	}
-	if r.len() == 0 {
-		return r.from, nil
-	}
-	at, n := len(p.window), int(o.bytesOf(r))
-	p.window = slices.Grow(p.window, n)[:at+n]
-	ok, err := p.block.file.readAt(o, p.window[at:], int64(r.from-o.first)*pageBytes)
-	if err != nil || !ok {
-		p.window = p.window[:at]
-		return r.from, err
-	}
-	return r.to, nil
+func (s *selection) badChunk(o object, off int64, what string) error {
+	return fmt.Errorf("block %s: %w: chunk at %d of %s: %s", s.block.id, errDamaged, off, o.rel, what)
 }

@@ -128,7 +128,7 @@ func (c *cache) discard(gone []evicted) {
 			if g.block != nil {
 				err = g.block.file.close()
 			}
-			if g.remove {
+			if g.remove && g.entry.dir != "" {
 				err = errors.Join(err, os.RemoveAll(g.entry.dir))
 			}
 		}

@@ -46,8 +46,8 @@ func (c *cache) open(e *entry, o *opening, b *block) {
 	o.block, o.err = blk, err
 	c.measure()
 	c.mu.Unlock()
-	close(o.done)
 	c.release(e)
+	close(o.done)
 }
 
 func (c *cache) openBlock(ctx context.Context, e *entry, b *block) (*openBlock, error) {
@@ -140,7 +140,7 @@ func (b *openBlock) section(ctx context.Context, use *usage, at uint64) (run, er
 
 // load makes pages of the index ready.
 func (b *openBlock) load(ctx context.Context, use *usage, want runs) error {
-	if _, err := b.cache.load(ctx, b.entry, b.file, use, want); err != nil {
+	if _, err := b.cache.load(ctx, b.entry, b.file, use, want, false); err != nil {
 		return err
 	}
 	for _, r := range want {

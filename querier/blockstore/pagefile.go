@@ -175,12 +175,11 @@ func (f *pageFile) write(r run, content []byte) error {
 
 func (f *pageFile) entryAt(page int) int64 { return int64(f.headerSize) + int64(page)*entryBytes }
 
-// prove makes pages of a former process ready, or absent where the checksum says that they are not what was written. It
-// returns how many are absent.
-func (f *pageFile) prove(r run) (lost int, err error) {
+// prove makes pages of a former process ready, or absent where the checksum says that they are not what was written.
+func (f *pageFile) prove(r run) error {
 	content := make([]byte, f.layout.at(r.from).bytesOf(r))
 	entries := make([]byte, r.len()*entryBytes)
-	_, err = f.data.ReadAt(content, int64(r.from)*pageBytes)
+	_, err := f.data.ReadAt(content, int64(r.from)*pageBytes)
 	if err == nil {
 		_, err = f.manifest.ReadAt(entries, f.entryAt(r.from))
 	}
@@ -188,13 +187,11 @@ func (f *pageFile) prove(r run) (lost int, err error) {
 		n := min(pageBytes, len(content))
 		if err == nil && pageEntry(page, content[:n]) == binary.BigEndian.Uint64(entries[(page-r.from)*entryBytes:]) {
 			f.ready.set(page)
-		} else {
-			lost++
 		}
 		f.kept.clear(page)
 		content = content[n:]
 	}
-	return lost, err
+	return err
 }
 
 // readAt fills p from off of an object. It is false when not all of it is ready.

@@ -198,7 +198,7 @@ func compare(t *testing.T, r *rand.Rand, s *Store, local *tsdb.Block) error {
 	require.NoError(t, cq.Close())
 	if err == nil && mint < local.Meta().MaxTime { // A block that does not overlap is not asked for labels.
 		if want != got {
-			t.Fatalf("matchers %v, hints %+v, label %s: got\n%.2000s\nwant\n%.2000s", ms, hints, label, got, want)
+			t.Errorf("matchers %v, hints %+v, label %s: got\n%.2000s\nwant\n%.2000s", ms, hints, label, got, want)
 		}
 	}
 	return err
@@ -258,6 +258,48 @@ func TestAnswersEqualThoseOfTheLocalBlock(t *testing.T) {
 			require.NoError(t, compare(t, r, s, local))
 		})
 	}
+}
+
+// TestManyAtOnce asks from several sides while pages are taken away below them and requests fail.
+func TestManyAtOnce(t *testing.T) {
+	f := newFixture(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	id, local := f.addLocal(manySeries(rand.New(rand.NewPCG(seed, 1)), 400))
+	s := f.open(func(c *Config) {
+		c.MaxBytes = 40 * pageBytes
+		c.guesses = &guesses{edge: pageBytes, series: 100, chunk: 100}
+	})
+	f.faulty.FailWhen(func(call int, op, _ string) (buckettest.Fault, bool) {
+		return buckettest.FailBefore, op == "get_range" && call%50 == 0
+	})
+	done := make(chan struct{})
+	var evictor, askers sync.WaitGroup
+	evictor.Go(func() {
+		r := rand.New(rand.NewPCG(seed, 2))
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				evictRandomly(r, s)
+			}
+		}
+	})
+	for i := range uint64(4) {
+		askers.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 10+i))
+			for range 12 {
+				if err := compare(t, r, s, local); err != nil && !strings.Contains(err.Error(), id.String()) {
+					t.Errorf("%v does not name the block", err)
+				}
+			}
+		})
+	}
+	askers.Wait()
+	close(done)
+	evictor.Wait()
+	requireBounded(t, s)
 }
 
 // requireBounded sees to it that the books are what is on disk, and both within the bound.

@@ -77,11 +77,15 @@ func (s *selection) read(k kind, fn func(r *index.Reader) error) error {
 
 // expand returns the series of postings.
 func (s *selection) expand(p index.Postings) ([]storage.SeriesRef, error) {
+	const posting = 4 // Bytes.
 	var refs []storage.SeriesRef
 	err := s.read(kindPostings, func(*index.Reader) (err error) {
 		refs, err = index.ExpandPostings(p)
 		return err
 	})
+	if err == nil {
+		err = s.usage(kindPostings).spend(int64(len(refs)) * posting)
+	}
 	return refs, err
 }
 
