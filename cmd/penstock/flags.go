@@ -117,7 +117,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 		Default("50000000").IntVar(&cfg.query.maxSamples)
 	cmd.Flag(blockstore.FlagMaxBytes, "Most bytes of parts of bucket blocks that are kept on disk for queries.").
 		Default("10GiB").BytesVar(&cfg.query.blockCache)
-	cmd.Flag(blockstore.FlagMaxQueryBytes, "Most bytes of bucket blocks that one selector of a query may read, kept on disk or not.").
+	cmd.Flag(blockstore.FlagMaxQueryBytes, "Most bytes of bucket blocks that one query may read, kept on disk or not.").
 		Default("1GiB").BytesVar(&cfg.query.maxBlockBytes)
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").

@@ -6,6 +6,7 @@ package blockstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -137,9 +138,18 @@ func TestQueryLimit(t *testing.T) {
 		_, err = selectAll(t, q, equal("__name__", "up"))
 		var limit *LimitError
 		require.ErrorAs(t, err, &limit, "one querier is one query")
-		require.EqualError(t, limit, "a selector of the query reads more than 147456 bytes of blocks in the bucket: "+
+		require.EqualError(t, limit, "the query reads more than 147456 bytes of blocks in the bucket: "+
 			"ask for fewer series or a shorter time range, or raise --query.max-block-bytes")
 		require.NoError(t, q.Close())
+
+		ctx := s.WithBudget(t.Context())
+		for n := range 2 { // Two selectors.
+			q, err := s.Querier("t1", 0, 1000*minute)
+			require.NoError(t, err)
+			err = q.Select(ctx, true, nil, equal("__name__", "up")).Err()
+			require.Equal(t, n == 1, errors.As(err, &limit), "all that is asked with one context is one query")
+			require.NoError(t, q.Close())
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func (q *questions) needed(v *view, hints *storage.SelectHints, ms []*labels.Mat
 func (q *questions) selection(ctx context.Context, blk *openBlock, b *block, hints *storage.SelectHints, ms []*labels.Matcher) *selection {
 	own, _ := matchExternal(b.external, ms)
 	s := &selection{
-		ctx: ctx, block: blk, budget: q.budget, pool: q.store.cfg.Pool, matchers: own, mint: q.mint, maxt: q.maxt,
+		ctx: ctx, block: blk, budget: q.budgetFor(ctx), pool: q.store.cfg.Pool, matchers: own, mint: q.mint, maxt: q.maxt,
 	}
 	if hints != nil {
 		s.mint, s.maxt, s.noChunks = hints.Start, hints.End, hints.Func == funcSeries

@@ -65,7 +65,7 @@ type Config struct {
 	Blocks        *bucket.Blocks
 	Dir           string // For pages of blocks; nothing else may be in it. It is created.
 	MaxBytes      int64  // Bound of the pages in Dir.
-	MaxQueryBytes int64  // Bound of the pages that one querier reads, whether they are in Dir or not, without those for opening blocks.
+	MaxQueryBytes int64  // Bound of what one query reads, whether it is in Dir or not, without what it takes to open blocks. See WithBudget.
 	DefaultTenant string
 	SyncInterval  time.Duration
 	MaxStale      time.Duration

@@ -35,6 +35,22 @@ func newBudget(limit int64) *budget {
 	return &budget{limit: limit, slots: make(chan struct{}, requestsPerQuery)}
 }
 
+type budgetKey struct{}
+
+// WithBudget returns a context for one query: all that is asked of s with it, of any number of queriers, shares
+// Config.MaxQueryBytes. Without it each querier has that for itself.
+func (s *Store) WithBudget(ctx context.Context) context.Context {
+	return context.WithValue(ctx, budgetKey{}, newBudget(s.cfg.MaxQueryBytes))
+}
+
+// budgetFor returns the budget of a question.
+func (q *questions) budgetFor(ctx context.Context) *budget {
+	if b, ok := ctx.Value(budgetKey{}).(*budget); ok {
+		return b
+	}
+	return q.budget
+}
+
 // usage is a budget that is used for one kind of pages.
 type usage struct {
 	*budget
@@ -79,6 +95,6 @@ type LimitError struct {
 func (*LimitError) TooLarge() bool { return true }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("a selector of the query reads more than %d bytes of blocks in the bucket: "+
+	return fmt.Sprintf("the query reads more than %d bytes of blocks in the bucket: "+
 		"ask for fewer series or a shorter time range, or raise --%s", e.Limit, FlagMaxQueryBytes)
 }
