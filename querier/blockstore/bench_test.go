@@ -125,6 +125,9 @@ func BenchmarkGateway(b *testing.B) {
 		slow.requests.Store(0)
 		slow.bytes.Store(0)
 		cold += ask(of)
+		if n := slow.requests.Load(); n > 12 {
+			b.Fatalf("%d requests, want 12 at most", n)
+		}
 		b.ReportMetric(float64(slow.requests.Load()), "requests")
 		b.ReportMetric(float64(slow.bytes.Load()), "fetched-bytes")
 		warm += ask(of)

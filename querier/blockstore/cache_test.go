@@ -192,6 +192,7 @@ func TestBlockIsReplacedBetweenListAndQuery(t *testing.T) {
 	for _, id := range ids {
 		require.NoError(t, f.blocks.Delete(t.Context(), id))
 	}
+	f.now = f.now.Add(freshEnough)
 	got, err := selectAll(t, q, equal("__name__", "up"))
 	require.NoError(t, err)
 	require.Len(t, got, 1)
@@ -213,6 +214,8 @@ func TestBlockWithoutItsObjects(t *testing.T) {
 	require.ErrorContains(t, err, ids[1].String())
 
 	f.faulty.FailWhen(func(_ int, op, _ string) (buckettest.Fault, bool) { return buckettest.FailBefore, op == "list" })
+	require.NotContains(t, queryBlock(t, s, 1).Error(), "listed anew", "not for each query")
+	f.now = f.now.Add(freshEnough)
 	err = queryBlock(t, s, 1)
 	require.ErrorContains(t, err, ids[1].String())
 	require.ErrorContains(t, err, "cannot be listed anew")
@@ -437,7 +440,12 @@ func TestFailNthRequest(t *testing.T) {
 }
 
 func TestBlockOfAnOldWriter(t *testing.T) {
-	f := newFixture(t)
-	f.add(ours("t1", "m1"), func(m *bucket.Meta) { m.Thanos.Files = nil }, newSeries(0, 90, "__name__", "up"))
-	require.NoError(t, queryBlock(t, f.open(nil), 0), "meta.json does not list the files")
+	for _, edit := range []func(m *bucket.Meta){
+		func(m *bucket.Meta) { m.Thanos.Files = nil },
+		func(m *bucket.Meta) { m.Thanos.Files[0].SizeBytes = 0 },
+	} {
+		f := newFixture(t)
+		f.add(ours("t1", "m1"), edit, newSeries(0, 90, "__name__", "up"))
+		require.NoError(t, queryBlock(t, f.open(nil), 0), "meta.json does not say what the files are")
+	}
 }

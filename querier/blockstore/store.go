@@ -50,6 +50,8 @@ const (
 	DefaultMaxBytes = 10 << 30
 	// DefaultMaxQueryBytes is some 500 million samples as they are stored, ten times what the engine's default lets a query hold.
 	DefaultMaxQueryBytes = 1 << 30
+	// freshEnough is how old a list may be for a question that is asked again because a block was gone.
+	freshEnough = 5 * time.Second
 	// DefaultTenant is the tenant of blocks that have none; it is Thanos' name for it.
 	DefaultTenant = "default-tenant"
 
@@ -242,12 +244,13 @@ func (s *Store) current() (*view, error) {
 	return v, nil
 }
 
-// fresh returns a list of blocks that was begun after it was called. Who asks at the same time gets the same.
+// fresh returns a list of blocks that was begun after it was called, or just before. Who asks at the same time gets the same:
+// a block whose objects are lost must not cost a listing for each query that needs it.
 func (s *Store) fresh(ctx context.Context) (*view, error) {
 	begun := s.syncs.Load()
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
-	if v := s.view.Load(); v.number > begun {
+	if v := s.view.Load(); v.number > begun || s.cfg.Now().Sub(v.listed) < freshEnough {
 		return v, nil
 	}
 	if err := s.sync(ctx); err != nil {

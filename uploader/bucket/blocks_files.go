@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -20,6 +21,10 @@ func IsChunkFile(rel string) bool { return isChunkFile(rel) }
 // Files returns the files of a block with their sizes: what meta.json lists or, of old writers that do not list them, what is
 // in the bucket, which costs a request. ErrNotFound when there is nothing.
 func (b *Blocks) Files(ctx context.Context, meta Meta) ([]File, error) {
+	unsized := func(f File) bool { return f.RelPath != metaFile && f.SizeBytes <= 0 }
+	if slices.ContainsFunc(meta.Thanos.Files, unsized) {
+		meta.Thanos.Files = nil
+	}
 	files, err := b.filesOf(ctx, meta)
 	if err != nil {
 		return nil, fmt.Errorf("list files of block %s: %w", meta.ULID, err)
