@@ -97,6 +97,12 @@ func (e *tooLargeError) Error() string {
 	return fmt.Sprintf("the answer of member %s exceeds %d bytes, the most that a query may read from one member; ask for fewer series or a shorter range", e.member, e.limit)
 }
 
+// isTooLarge says that somebody asked for more than a limit allows, here or where blocks are read.
+func isTooLarge(err error) bool {
+	var e interface{ TooLarge() bool }
+	return errors.As(err, &e) && e.TooLarge()
+}
+
 // TooLarge tells a caller that could ask for less at a time.
 func (*tooLargeError) TooLarge() bool { return true }
 

@@ -43,6 +43,8 @@ func collect[T any](ctx context.Context, q *Querier, r span, ask asker[T], bucke
 		return nil, nil, ctx.Err()
 	case !needed: // It could only have added to what is complete already.
 		return g.answers, warnings, nil
+	case isTooLarge(err): // The bucket is well, and a part of an answer is not what a limit is for.
+		return nil, nil, err
 	}
 	lacking := &bucketError{err: err, mint: part.mint, maxt: part.maxt}
 	if !partial {

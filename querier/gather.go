@@ -137,8 +137,7 @@ func summarise[T any](got []*outcome[T], score *score) gathered[T] {
 
 // isFatal tells what ends the query from what makes a member missing.
 func isFatal(ctx context.Context, err error) bool {
-	var tooLarge *tooLargeError
-	return ctx.Err() != nil || errors.As(err, &tooLarge) || errors.Is(err, errNoTenant)
+	return ctx.Err() != nil || isTooLarge(err) || errors.Is(err, errNoTenant)
 }
 
 // score is who is missing, and why, in one gathering.

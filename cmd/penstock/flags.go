@@ -88,6 +88,7 @@ type queryConfig struct {
 	timeout       model.Duration
 	maxSamples    int
 	blockCache    units.Base2Bytes
+	maxBlockBytes units.Base2Bytes
 }
 
 type otlpConfig struct{ configFile string }
@@ -114,8 +115,10 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 		Default("2m").SetValue(&cfg.query.timeout)
 	cmd.Flag("query.max-samples", "Most samples one query may hold in memory.").
 		Default("50000000").IntVar(&cfg.query.maxSamples)
-	cmd.Flag(blockstore.FlagMaxBytes, "Most bytes of local copies of bucket blocks. One query needs room for all the blocks that it reads.").
+	cmd.Flag(blockstore.FlagMaxBytes, "Most bytes of parts of bucket blocks that are kept on disk for queries.").
 		Default("10GiB").BytesVar(&cfg.query.blockCache)
+	cmd.Flag(blockstore.FlagMaxQueryBytes, "Most bytes of bucket blocks that one query may read, kept on disk or not.").
+		Default("1GiB").BytesVar(&cfg.query.maxBlockBytes)
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").
 		PlaceHolder("FILE").StringVar(&cfg.limits.configFile)

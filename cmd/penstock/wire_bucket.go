@@ -58,6 +58,7 @@ func (s *server) openBucket() error {
 		Blocks:        blocks,
 		Dir:           filepath.Join(s.cfg.storage.path, "block-cache"),
 		MaxBytes:      int64(s.cfg.query.blockCache),
+		MaxQueryBytes: int64(s.cfg.query.maxBlockBytes),
 		DefaultTenant: defaultTenant,
 		SyncInterval:  s.blockIndexInterval(),
 		// The querier is wired later, and asked only when there are queries.

@@ -65,6 +65,9 @@ func (s *server) queryContext(r *http.Request) (context.Context, error) {
 		return nil, err
 	}
 	ctx = querier.WithTenant(ctx, tenant)
+	if s.blocks != nil {
+		ctx = s.blocks.WithBudget(ctx)
+	}
 	if v := r.FormValue("dedup"); v != "" {
 		on, err := strconv.ParseBool(v)
 		if err != nil {

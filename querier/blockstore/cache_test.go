@@ -4,40 +4,57 @@
 package blockstore
 
 import (
-	"bytes"
 	"context"
-	"io"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-io/penstock/uploader/bucket"
 	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
-func newReader(content []byte) io.Reader { return bytes.NewReader(content) }
-
-// threeBlocks puts blocks at 0 h, 2 h and 4 h into the bucket and returns the size of one.
-func (f *fixture) threeBlocks() (ids []ulid.ULID, bytes int64) {
+// blocksEach2h puts n blocks, one for every two hours, into the bucket.
+func (f *fixture) blocksEach2h(n int) (ids []ulid.ULID) {
 	f.t.Helper()
-	for i := range int64(3) {
-		ids = append(ids, f.add(ours("t1", "m1"), nil, newSeries(i*120*minute, 90, "__name__", "up")))
+	for i := range n {
+		ids = append(ids, f.add(ours("t1", "m1"), nil, newSeries(int64(i)*120*minute, 90, "__name__", "up")))
 	}
-	listing, err := f.blocks.Metas(f.t.Context())
-	require.NoError(f.t, err)
-	for _, l := range listing.Blocks {
-		bytes = max(bytes, l.Bytes)
-	}
-	return ids, bytes
+	return ids
 }
 
-func (f *fixture) localCopies() []string {
+// copies puts n copies of a block, each with an identifier of its own, into the bucket.
+func (f *fixture) copies(id ulid.ULID, n int) {
+	f.t.Helper()
+	meta, err := f.blocks.Meta(f.t.Context(), id)
+	require.NoError(f.t, err)
+	for i := range n {
+		meta.ULID = ulid.MustNew(id.Time()+uint64(i)+1, nil)
+		meta.Compaction.Sources = []ulid.ULID{meta.ULID}
+		content, err := meta.Encode()
+		require.NoError(f.t, err)
+		for _, file := range meta.Thanos.Files {
+			if file.RelPath != "meta.json" {
+				f.put(meta.ULID.String()+"/"+file.RelPath, f.get(id.String()+"/"+file.RelPath))
+			}
+		}
+		f.put(meta.ULID.String()+"/meta.json", content)
+	}
+}
+
+func (f *fixture) cached() []string {
 	f.t.Helper()
 	entries, err := os.ReadDir(f.dir)
 	require.NoError(f.t, err)
@@ -48,68 +65,109 @@ func (f *fixture) localCopies() []string {
 	return names
 }
 
-// queryHours selects in the block of the given hour.
-func queryHour(t *testing.T, s *Store, hour int64) error {
+// queryBlock selects in the i-th block of blocksEach2h.
+func queryBlock(t *testing.T, s *Store, i int64) error {
 	t.Helper()
-	q, err := s.Querier("t1", hour*60*minute, (hour*60+80)*minute)
+	q, err := s.Querier("t1", i*120*minute, (i*120+80)*minute)
 	require.NoError(t, err)
 	got, err := selectAll(t, q, equal("__name__", "up"))
 	if err == nil {
 		require.Len(t, got, 1)
+		for _, samples := range got {
+			require.Len(t, samples, 81)
+		}
 	}
 	require.NoError(t, q.Close())
 	return err
 }
 
+// reads returns the range requests since the last FailWhen.
+func (f *fixture) reads() (found []string) {
+	for _, l := range f.faulty.Log() {
+		if strings.HasPrefix(l, "get_range") {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// A small block is a page of index and a page of chunks.
+const smallBlock = 2 * pageBytes
+
 func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	f := newFixture(t)
-	ids, size := f.threeBlocks()
-	s := f.open(func(c *Config) { c.MaxBytes = 2*size + 10 })
-	require.NoError(t, queryHour(t, s, 0))
-	require.NoError(t, queryHour(t, s, 2))
-	require.NoError(t, queryHour(t, s, 0))
-	require.ElementsMatch(t, []string{ids[0].String(), ids[1].String()}, f.localCopies())
-	require.NoError(t, queryHour(t, s, 4))
-	require.ElementsMatch(t, []string{ids[0].String(), ids[2].String()}, f.localCopies())
-	require.LessOrEqual(t, s.cache.used, 2*size+10)
+	ids := f.blocksEach2h(3)
+	s := f.open(func(c *Config) { c.MaxBytes = 2*smallBlock + 10 })
+	for _, i := range []int64{0, 1, 0} {
+		require.NoError(t, queryBlock(t, s, i))
+	}
+	require.ElementsMatch(t, []string{ids[0].String(), ids[1].String()}, f.cached())
+	f.faulty.FailNth(0, 0)
+	require.NoError(t, queryBlock(t, s, 2))
+	require.NoError(t, queryBlock(t, s, 0))
+	require.Len(t, f.reads(), 2, "of the new block: %s", f.reads())
+	requireBounded(t, s)
 }
 
-func TestQueryLargerThanTheCache(t *testing.T) {
+// TestCacheTooSmall: what a query reads of chunks need not fit, the index of a block must.
+func TestCacheTooSmall(t *testing.T) {
 	f := newFixture(t)
-	_, size := f.threeBlocks()
-	s := f.open(func(c *Config) { c.MaxBytes = 2*size + 10 })
-	q, err := s.Querier("t1", 0, 1000*minute)
-	require.NoError(t, err)
-	_, err = selectAll(t, q, equal("__name__", "up"))
-	require.ErrorContains(t, err, "needs 3 blocks")
-	require.ErrorContains(t, err, "raise --"+FlagMaxBytes)
-	require.NoError(t, q.Close())
-	require.Empty(t, f.localCopies(), "nothing is fetched in vain")
+	ids := f.blocksEach2h(1)
+	s := f.open(func(c *Config) { c.MaxBytes = pageBytes })
+	require.NoError(t, queryBlock(t, s, 0))
+	require.Equal(t, 1.0, testutil.ToFloat64(s.metrics.notKept))
+	require.NoError(t, s.Close())
+
+	s = f.open(func(c *Config) { c.MaxBytes = pageBytes - 1 })
+	err := queryBlock(t, s, 0)
+	require.ErrorIs(t, err, errNoRoom)
+	require.ErrorContains(t, err, ids[0].String())
+	require.ErrorContains(t, err, "raise --query.block-cache-bytes")
 }
 
-// TestRunningQueryKeepsItsBlock lets a second query need all the room.
-func TestRunningQueryKeepsItsBlock(t *testing.T) {
+func TestQueryLimit(t *testing.T) {
 	f := newFixture(t)
-	ids, size := f.threeBlocks()
-	s := f.open(func(c *Config) { c.MaxBytes = size + 10 })
-	first, err := s.Querier("t1", 0, 80*minute)
-	require.NoError(t, err)
-	set := first.Select(t.Context(), true, nil, equal("__name__", "up"))
-	require.True(t, set.Next())
+	f.blocksEach2h(3)
+	s := f.open(func(c *Config) { c.MaxQueryBytes = 9 * pageBytes }) // Each block: a page of postings, of series and of chunks.
+	for range 2 {                                                    // The answer does not depend on what is cached.
+		require.NoError(t, queryBlock(t, s, 0))
+		q, err := s.Querier("t1", 0, 1000*minute)
+		require.NoError(t, err)
+		_, err = selectAll(t, q, equal("__name__", "up"))
+		require.NoError(t, err)
+		_, err = selectAll(t, q, equal("__name__", "up"))
+		var limit *LimitError
+		require.ErrorAs(t, err, &limit, "one querier is one query")
+		require.EqualError(t, limit, "the query reads more than 147456 bytes of blocks in the bucket: "+
+			"ask for fewer series or a shorter time range, or raise --query.max-block-bytes")
+		require.NoError(t, q.Close())
 
-	ctx, cancel := context.WithCancel(t.Context())
-	second, err := s.Querier("t1", 120*minute, 200*minute)
-	require.NoError(t, err)
-	cancel()
-	require.ErrorIs(t, second.Select(ctx, true, nil, equal("__name__", "up")).Err(), context.Canceled)
+		ctx := s.WithBudget(t.Context())
+		for n := range 2 { // Two selectors.
+			q, err := s.Querier("t1", 0, 1000*minute)
+			require.NoError(t, err)
+			err = q.Select(ctx, true, nil, equal("__name__", "up")).Err()
+			require.Equal(t, n == 1, errors.As(err, &limit), "all that is asked with one context is one query")
+			require.NoError(t, q.Close())
+		}
+	}
+}
 
-	// The block also stays when it goes from the bucket.
+// TestAnswerOutlivesItsBlock deletes a block, in the bucket and here, between the selection and the reading.
+func TestAnswerOutlivesItsBlock(t *testing.T) {
+	f := newFixture(t)
+	ids := f.blocksEach2h(1)
+	s := f.open(nil)
+	q, err := s.Querier("t1", 0, 80*minute)
+	require.NoError(t, err)
+	set := q.Select(t.Context(), true, nil, equal("__name__", "up"))
 	require.NoError(t, f.blocks.Delete(t.Context(), ids[0]))
 	require.NoError(t, s.Sync(t.Context()))
-	require.Contains(t, f.localCopies(), ids[0].String())
+	require.Empty(t, f.cached())
+	require.Zero(t, s.Len())
+	require.Zero(t, s.cache.used)
 
-	waiting := make(chan error)
-	go func() { waiting <- second.Select(t.Context(), true, nil, equal("__name__", "up")).Err() }()
+	require.True(t, set.Next())
 	it := set.At().Iterator(nil)
 	n := 0
 	for it.Next() != chunkenc.ValNone {
@@ -117,45 +175,65 @@ func TestRunningQueryKeepsItsBlock(t *testing.T) {
 	}
 	require.NoError(t, it.Err())
 	require.Equal(t, 81, n)
-	require.NoError(t, first.Close())
-	require.NoError(t, <-waiting, "the room is given on")
-	require.NoError(t, second.Close())
-	require.Equal(t, []string{ids[1].String()}, f.localCopies())
-}
-
-// TestHolderDoesNotWait: two queries that each hold what the other waits for must not wait for ever.
-func TestHolderDoesNotWait(t *testing.T) {
-	f := newFixture(t)
-	_, size := f.threeBlocks()
-	s := f.open(func(c *Config) { c.MaxBytes = 2*size + 10 })
-	other, err := s.Querier("t1", 0, 80*minute)
-	require.NoError(t, err)
-	require.True(t, other.Select(t.Context(), true, nil, equal("__name__", "up")).Next())
-
-	q, err := s.Querier("t1", 120*minute, 400*minute)
-	require.NoError(t, err)
-	require.True(t, q.Select(t.Context(), true, hintsOf(120, 200), equal("__name__", "up")).Next())
-	err = q.Select(t.Context(), true, hintsOf(240, 300), equal("__name__", "up")).Err()
-	require.ErrorIs(t, err, errNoRoom)
-	require.ErrorContains(t, err, "--"+FlagMaxBytes)
-	require.NoError(t, other.Close())
-	require.True(t, q.Select(t.Context(), true, hintsOf(240, 300), equal("__name__", "up")).Next())
+	require.False(t, set.Next())
+	require.NoError(t, set.Err())
 	require.NoError(t, q.Close())
 }
 
-// TestManyAskOneDownload lets queries meet at a block that is not there, one of which gives up.
-func TestManyAskOneDownload(t *testing.T) {
+// TestBlockIsReplacedBetweenListAndQuery has compaction finish in between.
+func TestBlockIsReplacedBetweenListAndQuery(t *testing.T) {
 	f := newFixture(t)
-	ids, _ := f.threeBlocks()
+	ids := f.blocksEach2h(2)
+	s := f.open(nil)
+	q, err := s.Querier("t1", 0, 1000*minute)
+	require.NoError(t, err)
+	f.add(ours("t1", ""), func(m *bucket.Meta) { m.Compaction.Sources = ids },
+		newSeries(0, 90, "__name__", "up"), newSeries(120*minute, 90, "__name__", "other"))
+	for _, id := range ids {
+		require.NoError(t, f.blocks.Delete(t.Context(), id))
+	}
+	f.now = f.now.Add(freshEnough)
+	got, err := selectAll(t, q, equal("__name__", "up"))
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	names, _, err := q.LabelValues(t.Context(), "__name__", nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"other", "up"}, names)
+	require.Equal(t, 1.0, testutil.ToFloat64(s.metrics.repeats), "the fresh list is kept")
+	require.NoError(t, q.Close())
+}
+
+func TestBlockWithoutItsObjects(t *testing.T) {
+	f := newFixture(t)
+	ids := f.blocksEach2h(2)
+	s := f.open(nil)
+	require.NoError(t, f.store.Delete(t.Context(), ids[1].String()+"/chunks/000001"))
+	require.NoError(t, queryBlock(t, s, 0))
+	err := queryBlock(t, s, 1)
+	require.ErrorIs(t, err, bucket.ErrNotFound)
+	require.ErrorContains(t, err, ids[1].String())
+
+	f.faulty.FailWhen(func(_ int, op, _ string) (buckettest.Fault, bool) { return buckettest.FailBefore, op == "list" })
+	require.NotContains(t, queryBlock(t, s, 1).Error(), "listed anew", "not for each query")
+	f.now = f.now.Add(freshEnough)
+	err = queryBlock(t, s, 1)
+	require.ErrorContains(t, err, ids[1].String())
+	require.ErrorContains(t, err, "cannot be listed anew")
+}
+
+// TestManyAskOneRequest lets queries meet at pages that are not there, one of which gives up.
+func TestManyAskOneRequest(t *testing.T) {
+	f := newFixture(t)
+	f.blocksEach2h(1)
 	s := f.open(nil)
 	entered, proceed := make(chan struct{}), make(chan struct{})
-	indexReads := 0
-	f.faulty.FailWhen(func(_ int, _, key string) (buckettest.Fault, bool) {
-		if key == ids[0].String()+"/index" {
-			if indexReads++; indexReads == 1 {
+	var once sync.Once
+	f.faulty.FailWhen(func(_ int, op, _ string) (buckettest.Fault, bool) {
+		if op == "get_range" {
+			once.Do(func() {
 				close(entered)
 				<-proceed
-			}
+			})
 		}
 		return 0, false
 	})
@@ -176,66 +254,198 @@ func TestManyAskOneDownload(t *testing.T) {
 	})
 	<-entered
 	cancel()
-	wg.Wait() // It is gone although its download is not done.
+	wg.Wait() // It is gone although its request is not done.
 	for range 8 {
 		wg.Go(func() {
-			if err := queryHour(t, s, 0); err != nil {
+			if err := queryBlock(t, s, 0); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	close(proceed)
 	wg.Wait()
-	require.Equal(t, 1, indexReads)
+	require.Len(t, f.reads(), 2, "one for the index, one for the chunks: %s", f.reads())
 }
 
-func TestRestartKeepsWholeCopies(t *testing.T) {
+// TestRestart keeps pages, and finds out what a crash of the host or a bad disk did to them.
+func TestRestart(t *testing.T) {
 	f := newFixture(t)
-	ids, size := f.threeBlocks()
+	ids := f.blocksEach2h(5)
 	s := f.open(nil)
-	for _, hour := range []int64{0, 2, 4} {
-		require.NoError(t, queryHour(t, s, hour))
+	all := func() {
+		t.Helper()
+		f.faulty.FailNth(0, 0)
+		for i := range ids {
+			require.NoError(t, queryBlock(t, s, int64(i)))
+		}
+		requireBounded(t, s)
 	}
+	all()
 	require.NoError(t, s.Close())
-	// A crash leaves half a download, and half an eviction; a bad disk leaves a truncated and an unreadable index.
-	require.NoError(t, os.Mkdir(filepath.Join(f.dir, ids[0].String()+tempSuffix), 0o700))
-	require.NoError(t, os.Truncate(filepath.Join(f.dir, ids[1].String(), "index"), 10))
-	index := filepath.Join(f.dir, ids[2].String(), "index")
-	content, err := os.ReadFile(index)
-	require.NoError(t, err)
-	copy(content, "garbage")
-	require.NoError(t, os.WriteFile(index, content, 0o600))
-
-	f.faulty.FailNth(0, 0)
 	s = f.open(nil)
-	require.NoError(t, queryHour(t, s, 0))
-	require.NotContains(t, strings.Join(f.faulty.Log(), "\n"), ids[0].String()+"/index", "used as it is")
-	require.NoError(t, queryHour(t, s, 2))
-	require.NoError(t, queryHour(t, s, 4))
-	require.Contains(t, strings.Join(f.faulty.Log(), "\n"), ids[1].String()+"/index")
-	require.Contains(t, strings.Join(f.faulty.Log(), "\n"), ids[2].String()+"/index")
-	require.Len(t, f.localCopies(), 3)
+	all()
+	require.Empty(t, f.reads())
 	require.NoError(t, s.Close())
 
-	s = f.open(func(c *Config) { c.MaxBytes = size + 10 })
-	require.Len(t, f.localCopies(), 1, "the bound holds from the start")
-	require.LessOrEqual(t, s.cache.used, size+10)
+	file := func(i int, name string) string { return filepath.Join(f.dir, ids[i].String(), name) }
+	edit := func(name string, change func(content []byte) []byte) {
+		content, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(name, change(content), 0o600))
+	}
+	// An entry is there and its page is not, as after a power cut.
+	edit(file(0, pagesName), func(c []byte) []byte { clear(c[:pageBytes]); return c })
+	// A page is there and its entry is not: the process was killed in between.
+	edit(file(1, manifestName), func(c []byte) []byte {
+		_, header, err := decodeHeader(c)
+		require.NoError(t, err)
+		binary.BigEndian.PutUint64(c[header+extentPages*entryBytes:], 0)
+		return c
+	})
+	// Torn: a file that is too short, and a manifest.
+	require.NoError(t, os.Truncate(file(2, pagesName), 100))
+	require.NoError(t, os.Truncate(file(3, manifestName), 10))
+	// Half an eviction, and a whole block as former versions kept them.
+	require.NoError(t, os.Rename(filepath.Join(f.dir, ids[4].String()), filepath.Join(f.dir, ids[4].String()+".7"+tempSuffix)))
+	old := filepath.Join(f.dir, ulid.MustNew(1, nil).String())
+	require.NoError(t, os.MkdirAll(filepath.Join(old, "chunks"), 0o700))
+
+	s = f.open(nil)
+	require.NoDirExists(t, old)
+	all()
+	var want []string
+	for i, rels := range [][]string{{"index"}, {"chunks/000001"}, {"chunks/000001", "index"}, {"chunks/000001", "index"}, {"chunks/000001", "index"}} {
+		for _, rel := range rels {
+			want = append(want, "get_range "+ids[i].String()+"/"+rel)
+		}
+	}
+	got := f.reads()
+	slices.Sort(got)
+	require.Equal(t, want, got)
+	require.Equal(t, 1.0, testutil.ToFloat64(s.metrics.badPages))
+	require.NoError(t, s.Close())
+
+	s = f.open(func(c *Config) { c.MaxBytes = 2 * smallBlock })
+	require.LessOrEqual(t, len(f.cached()), 2, "the bound holds from the start")
+	requireBounded(t, s)
+	require.NoError(t, s.Close())
 
 	require.NoError(t, os.Mkdir(filepath.Join(f.dir, "precious"), 0o700))
-	_, err = New(Config{Blocks: f.blocks, Dir: f.dir}, nil, nil)
+	_, err := New(Config{Blocks: f.blocks, Dir: f.dir}, nil, nil)
 	require.ErrorContains(t, err, "directory of its own")
 }
 
-func TestCopiesOfDeletedBlocksGo(t *testing.T) {
+// TestOpenBlocksAreBounded asks more blocks than may stay open, and lets time close the rest.
+func TestOpenBlocksAreBounded(t *testing.T) {
 	f := newFixture(t)
-	ids, _ := f.threeBlocks()
+	f.copies(f.blocksEach2h(1)[0], openIdleMax+10)
 	s := f.open(nil)
-	require.NoError(t, queryHour(t, s, 0))
-	require.Equal(t, []string{ids[0].String()}, f.localCopies())
-	require.NoError(t, f.blocks.Delete(t.Context(), ids[0]))
-	f.now = f.now.Add(time.Minute)
-	require.NoError(t, s.Sync(t.Context()))
-	require.Empty(t, f.localCopies())
-	require.Equal(t, 2, s.Len())
-	require.Zero(t, s.cache.used)
+	q, err := s.Querier("t1", 0, 100*minute)
+	require.NoError(t, err)
+	got, err := selectAll(t, q, equal("__name__", "up"))
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.NoError(t, q.Close())
+	require.LessOrEqual(t, s.cache.openBlocks, openIdleMax)
+	require.Positive(t, s.cache.openBlocks)
+	require.Equal(t, float64(s.cache.openBlocks), testutil.ToFloat64(s.metrics.openBlocks))
+	f.now = f.now.Add(openIdleTime + time.Second)
+	s.cache.closeIdle()
+	require.Zero(t, s.cache.openBlocks)
+	f.faulty.FailNth(0, 0)
+	require.NoError(t, queryBlock(t, s, 0))
+	require.Empty(t, f.reads(), "closed is not forgotten")
+}
+
+// TestWrongBytes has one byte of each object changed: the answer is an error that names the block, and right again once the
+// bucket is.
+func TestWrongBytes(t *testing.T) {
+	f := newFixture(t)
+	id := f.blocksEach2h(1)[0]
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, rel := range []string{"index", "chunks/000001"} {
+		k := id.String() + "/" + rel
+		whole := f.get(k)
+		for range 40 {
+			broken := slices.Clone(whole)
+			at := r.IntN(len(broken))
+			broken[at] ^= 1 << r.IntN(8)
+			f.put(k, broken)
+			name := fmt.Sprintf("byte %d of %s", at, rel)
+			f.dir = filepath.Join(t.TempDir(), "cache")
+			s := f.open(nil)
+			if err := queryBlock(t, s, 0); err != nil { // Not every byte is read.
+				require.ErrorContains(t, err, id.String(), name)
+				require.ErrorIs(t, err, errDamaged, name)
+			}
+			f.put(k, whole)
+			require.NoError(t, queryBlock(t, s, 0), name)
+			require.NoError(t, s.Close())
+		}
+	}
+}
+
+func (f *fixture) get(k string) []byte {
+	f.t.Helper()
+	r, err := f.store.Get(f.t.Context(), k)
+	require.NoError(f.t, err)
+	defer r.Close()
+	content, err := readAll(r)
+	require.NoError(f.t, err)
+	return content
+}
+
+// TestLocalFileIsCutShort takes the file away from below the mapping. Reading it is a signal then, and must be an error.
+func TestLocalFileIsCutShort(t *testing.T) {
+	f := newFixture(t)
+	id := f.blocksEach2h(1)[0]
+	s := f.open(nil)
+	require.NoError(t, queryBlock(t, s, 0))
+	require.NoError(t, os.Truncate(filepath.Join(f.dir, id.String(), pagesName), 0))
+	err := queryBlock(t, s, 0)
+	require.ErrorIs(t, err, errDamaged)
+	require.ErrorContains(t, err, id.String())
+	require.NoError(t, queryBlock(t, s, 0), "it is made anew")
+}
+
+// TestFailNthRequest lets every request of a cold query fail in turn.
+func TestFailNthRequest(t *testing.T) {
+	f := newFixture(t)
+	id, local := f.addLocal(manySeries(rand.New(rand.NewPCG(3, 4)), 800))
+	question := uint64(0)
+	cold := func(n int) error {
+		f.dir = filepath.Join(t.TempDir(), "cache")
+		s := f.open(func(c *Config) { c.guesses = &guesses{edge: pageBytes, series: 1, chunk: 1} })
+		f.faulty.FailNth(n, buckettest.FailBefore)
+		err := compare(t, rand.New(rand.NewPCG(5, question)), s, local)
+		f.faulty.FailNth(0, 0)
+		require.NoError(t, compare(t, rand.New(rand.NewPCG(5, question)), s, local), "a failure is not remembered")
+		require.NoError(t, s.Close())
+		return err
+	}
+	requests := func() int {
+		f.dir = filepath.Join(t.TempDir(), "cache")
+		s := f.open(func(c *Config) { c.guesses = &guesses{edge: pageBytes, series: 1, chunk: 1} })
+		f.faulty.FailNth(0, 0)
+		require.NoError(t, compare(t, rand.New(rand.NewPCG(5, question)), s, local))
+		require.NoError(t, s.Close())
+		return len(f.reads())
+	}
+	for requests() < 8 {
+		question++
+	}
+	for n := range requests() {
+		require.ErrorContains(t, cold(n+1), id.String(), "request %d", n+1)
+	}
+}
+
+func TestBlockOfAnOldWriter(t *testing.T) {
+	for _, edit := range []func(m *bucket.Meta){
+		func(m *bucket.Meta) { m.Thanos.Files = nil },
+		func(m *bucket.Meta) { m.Thanos.Files[0].SizeBytes = 0 },
+	} {
+		f := newFixture(t)
+		f.add(ours("t1", "m1"), edit, newSeries(0, 90, "__name__", "up"))
+		require.NoError(t, queryBlock(t, f.open(nil), 0), "meta.json does not say what the files are")
+	}
 }

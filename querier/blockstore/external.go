@@ -111,7 +111,7 @@ func (q externalQuerier) Select(
 	if !match {
 		return storage.EmptySeriesSet()
 	}
-	set := q.inner.Select(ctx, false, hints, rest...)
+	set := q.inner.Select(ctx, true, hints, rest...)
 	var all []storage.Series
 	for set.Next() {
 		s := set.At()
@@ -144,7 +144,7 @@ func (q externalChunkQuerier) Select(
 	if !match {
 		return storage.EmptyChunkSeriesSet()
 	}
-	set := q.inner.Select(ctx, false, hints, rest...)
+	set := q.inner.Select(ctx, true, hints, rest...)
 	var all []storage.ChunkSeries
 	for set.Next() {
 		s := set.At()

@@ -1,7 +1,7 @@
 // Copyright The Penstock Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package blockstore answers queries from the blocks in the bucket.
+// Package blockstore answers queries from the blocks in the bucket. It reads no more of them than it needs.
 //
 //	Run: every SyncInterval             Querier(tenant, mint, maxt)
 //	bucket.Blocks.Metas                       │ takes the current view, once
@@ -9,13 +9,18 @@
 //	        ▼                            candidates: the tenant's blocks in the range
 //	      view, immutable ─────────────►      │ Select: narrowed by hints and by external labels
 //	                                          ▼
-//	                                     cache: local copies of whole blocks, bounded, leased while queried
-//	                                          │ downloaded when missing, once for all who wait
+//	                                     a selection for each block, several at the same time:
+//	                                     TSDB's block querier and index reader ask, postings, series and chunks are fetched
+//	                                          │ pages that are missing
 //	                                          ▼
-//	                                     tsdb block queriers, external labels added, merged: each sample once
+//	                                     cache: a sparse file for each block, bounded, kept over restarts
+//	                                          │ range requests, neighbouring pages in one, no page twice
+//	                                          ▼
+//	                                     external labels added, merged: each sample once
 //
 // Blocks of several members that hold copies of the same series are merged without loss. A block that is needed and cannot
-// be had is an error that names it: an answer is never short without saying so.
+// be had is an error that names it: an answer is never short without saying so. When a block is gone from the bucket the
+// question is asked once more, of the blocks that are there now.
 package blockstore
 
 import (
@@ -29,6 +34,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
@@ -40,13 +46,18 @@ const (
 	// beyond it. It must be shorter than the time that members keep a block after its upload, or else a block might be in
 	// no member's TSDB and not yet in this list.
 	DefaultMaxStale = 45 * time.Minute
-	// DefaultMaxBytes holds a few hundred 2h blocks of 100k series.
+	// DefaultMaxBytes holds a few hundred 2h blocks of 100k series, if all of them is queried.
 	DefaultMaxBytes = 10 << 30
+	// DefaultMaxQueryBytes is some 500 million samples as they are stored, ten times what the engine's default lets a query hold.
+	DefaultMaxQueryBytes = 1 << 30
+	// freshEnough is how old a list may be for a question that is asked again because a block was gone.
+	freshEnough = 5 * time.Second
 	// DefaultTenant is the tenant of blocks that have none; it is Thanos' name for it.
 	DefaultTenant = "default-tenant"
 
-	// FlagMaxBytes is the flag that sets Config.MaxBytes. Errors name it.
-	FlagMaxBytes = "query.block-cache-bytes"
+	// FlagMaxBytes and FlagMaxQueryBytes are the flags that set Config.MaxBytes and Config.MaxQueryBytes. Errors name them.
+	FlagMaxBytes      = "query.block-cache-bytes"
+	FlagMaxQueryBytes = "query.max-block-bytes"
 )
 
 var errNotListed = errors.New("the bucket was not listed yet")
@@ -54,8 +65,9 @@ var errNotListed = errors.New("the bucket was not listed yet")
 // Config is what a Store needs. Zero values are defaults, except for Blocks and Dir.
 type Config struct {
 	Blocks        *bucket.Blocks
-	Dir           string // For the local copies; nothing else may be in it. It is created.
-	MaxBytes      int64  // Bound of Dir, and so of the blocks that one query can need.
+	Dir           string // For pages of blocks; nothing else may be in it. It is created.
+	MaxBytes      int64  // Bound of the pages in Dir.
+	MaxQueryBytes int64  // Bound of what one query reads, whether it is in Dir or not, without what it takes to open blocks. See WithBudget.
 	DefaultTenant string
 	SyncInterval  time.Duration
 	MaxStale      time.Duration
@@ -64,7 +76,11 @@ type Config struct {
 	// chunks that overlap by MergeSeries, and passes on the others as they are.
 	MergeSeries storage.VerticalSeriesMergeFunc
 	MergeChunks storage.VerticalChunkSeriesMergeFunc
-	Now         func() time.Time
+	// Pool makes chunks of their encoding and bytes. The default knows those of Prometheus.
+	Pool chunkenc.Pool
+	Now  func() time.Time
+
+	guesses *guesses // Nil are the default ones.
 }
 
 // Store answers queries from the bucket. Its methods are safe for concurrent use.
@@ -74,16 +90,23 @@ type Store struct {
 	metrics *metrics
 	cache   *cache
 
-	syncMu  sync.Mutex // One listing at a time.
+	syncMu  sync.Mutex   // One listing at a time.
+	syncs   atomic.Int64 // Listings that were begun.
 	view    atomic.Pointer[view]
 	lastErr atomic.Pointer[error] // Of the last listing; nil when it succeeded.
 	tried   chan struct{}         // Closed after the first listing of Run.
 }
 
-// New opens the local copies that a former process left in Dir. Nothing can be queried before the first Sync.
+// New takes over the pages that a former process left in Dir. Nothing can be queried before the first Sync.
 func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, error) {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = DefaultMaxBytes
+	}
+	if cfg.MaxQueryBytes <= 0 {
+		cfg.MaxQueryBytes = DefaultMaxQueryBytes
+	}
+	if cfg.Pool == nil {
+		cfg.Pool = chunkenc.NewPool()
 	}
 	if cfg.DefaultTenant == "" {
 		cfg.DefaultTenant = DefaultTenant
@@ -106,8 +129,14 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, er
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.guesses == nil {
+		g := defaultGuesses()
+		cfg.guesses = &g
+	}
 	m := newMetrics(reg)
-	c, err := newCache(cacheConfig{dir: cfg.Dir, maxBytes: cfg.MaxBytes, fetch: cfg.Blocks.Download}, logger, m)
+	c, err := newCache(cacheConfig{
+		dir: cfg.Dir, maxBytes: cfg.MaxBytes, read: cfg.Blocks.ReadFull, now: cfg.Now, guesses: *cfg.guesses,
+	}, logger, m)
 	if err != nil {
 		return nil, fmt.Errorf("open block store: %w", err)
 	}
@@ -125,6 +154,7 @@ func (s *Store) Run(ctx context.Context) error {
 			s.logger.Warn("cannot list the bucket; queries go on with the blocks known", "bucket", s.cfg.Blocks.Name(), "err", err)
 		}
 		first()
+		s.cache.closeIdle()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -137,7 +167,12 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) Sync(ctx context.Context) error {
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
-	begin := s.cfg.Now()
+	return s.sync(ctx)
+}
+
+// sync lists the bucket. The caller holds syncMu.
+func (s *Store) sync(ctx context.Context) error {
+	number, begin := s.syncs.Add(1), s.cfg.Now()
 	listing, err := s.cfg.Blocks.Metas(ctx)
 	s.metrics.syncs.Inc()
 	if err != nil {
@@ -148,7 +183,8 @@ func (s *Store) Sync(ctx context.Context) error {
 	for _, p := range listing.Problems {
 		s.logger.Warn("an object in the bucket cannot be understood and is left out", "err", p)
 	}
-	v := newView(listing, s.cfg.DefaultTenant, begin)
+	v := newView(listing, s.cfg.Blocks.Files, s.cfg.DefaultTenant, begin)
+	v.number = number
 	s.view.Store(v)
 	s.lastErr.Store(nil)
 	s.cache.retain(v.ids)
@@ -175,23 +211,24 @@ func (s *Store) Synced() bool { return s.view.Load() != nil }
 // Querier returns a querier over the tenant's blocks in [mint, maxt], in ms. Blocks are fetched when it is asked, under the
 // context of the asking. It fails when the list of blocks is missing or too old to be trusted.
 func (s *Store) Querier(tenant string, mint, maxt int64) (storage.Querier, error) {
-	l, err := s.lease(tenant, mint, maxt)
+	v, err := s.current()
 	if err != nil {
 		return nil, err
 	}
-	return newQuerier(l), nil
+	return &querier{s.newQuestions(v, tenant, mint, maxt)}, nil
 }
 
 // ChunkQuerier is Querier for chunks.
 func (s *Store) ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error) {
-	l, err := s.lease(tenant, mint, maxt)
+	v, err := s.current()
 	if err != nil {
 		return nil, err
 	}
-	return newChunkQuerier(l), nil
+	return &chunkQuerier{s.newQuestions(v, tenant, mint, maxt)}, nil
 }
 
-func (s *Store) lease(tenant string, mint, maxt int64) (*leases, error) {
+// current returns the list of blocks, if it can be trusted.
+func (s *Store) current() (*view, error) {
 	v := s.view.Load()
 	cause := errNotListed
 	if p := s.lastErr.Load(); p != nil {
@@ -204,8 +241,23 @@ func (s *Store) lease(tenant string, mint, maxt int64) (*leases, error) {
 		return nil, fmt.Errorf("the list of blocks of %s is %s old, more than %s, and may be incomplete: %w",
 			s.cfg.Blocks.Name(), age.Truncate(time.Second), s.cfg.MaxStale, cause)
 	}
-	return &leases{store: s, mint: mint, maxt: maxt, candidates: v.overlapping(tenant, mint, maxt)}, nil
+	return v, nil
 }
 
-// Close waits for downloads that are under way and closes all blocks. Queriers must be closed before.
+// fresh returns a list of blocks that was begun after it was called, or just before. Who asks at the same time gets the same:
+// a block whose objects are lost must not cost a listing for each query that needs it.
+func (s *Store) fresh(ctx context.Context) (*view, error) {
+	begun := s.syncs.Load()
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	if v := s.view.Load(); v.number > begun || s.cfg.Now().Sub(v.listed) < freshEnough {
+		return v, nil
+	}
+	if err := s.sync(ctx); err != nil {
+		return nil, err
+	}
+	return s.view.Load(), nil
+}
+
+// Close waits for requests that are under way and closes all blocks. Queriers must be closed before.
 func (s *Store) Close() error { return s.cache.close() }

@@ -43,15 +43,17 @@ func (s sample) Copy() chunks.Sample         { return s }
 // fixture is a bucket and a Store on it, with a clock.
 type fixture struct {
 	t      *testing.T
-	store  *bucket.Memory
+	store  bucket.Bucket
 	faulty *buckettest.Faulty
 	blocks *bucket.Blocks
 	dir    string
 	now    time.Time
 }
 
-func newFixture(t *testing.T) *fixture {
-	f := &fixture{t: t, store: bucket.NewMemory(), dir: filepath.Join(t.TempDir(), "cache"), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+func newFixture(t *testing.T) *fixture { return newFixtureOn(t, bucket.NewMemory()) }
+
+func newFixtureOn(t *testing.T, driver bucket.Bucket) *fixture {
+	f := &fixture{t: t, store: driver, dir: filepath.Join(t.TempDir(), "cache"), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	f.faulty = buckettest.NewFaulty(f.store)
 	f.blocks = bucket.NewBlocks(f.store, func() time.Time { return f.now })
 	return f

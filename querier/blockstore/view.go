@@ -5,6 +5,7 @@ package blockstore
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -22,28 +23,34 @@ const ignoreMarkedAfter = 24 * time.Hour
 // block is one block as queries see it.
 type block struct {
 	id         ulid.ULID
-	mint, maxt int64 // ms, half-open.
-	bytes      int64
+	mint, maxt int64         // ms, half-open.
 	external   labels.Labels // Added to every series.
 	resolution int64         // ms; 0 for raw samples.
+	// files returns the files with their sizes. It costs a request where meta.json does not list them.
+	files func(ctx context.Context) ([]bucket.File, error)
 }
 
 // view is what queries see of the bucket. It is never changed.
 type view struct {
 	listed  time.Time // When the listing began.
+	number  int64     // Of the listing.
 	ids     map[ulid.ULID]struct{}
 	tenants map[string][]*block // By mint.
 }
 
+// filesOf finds the files of a block out.
+type filesOf func(ctx context.Context, meta bucket.Meta) ([]bucket.File, error)
+
 // newView is a pure function of its arguments.
-func newView(listing bucket.Listing, defaultTenant string, now time.Time) *view {
+func newView(listing bucket.Listing, files filesOf, defaultTenant string, now time.Time) *view {
 	v := &view{listed: now, ids: map[ulid.ULID]struct{}{}, tenants: map[string][]*block{}}
 	for _, l := range visible(listing.Blocks, now) {
 		tenant, external := splitLabels(l.Meta.Thanos.Labels, defaultTenant)
 		v.ids[l.Meta.ULID] = struct{}{}
 		v.tenants[tenant] = append(v.tenants[tenant], &block{
-			id: l.Meta.ULID, mint: l.Meta.MinTime, maxt: l.Meta.MaxTime, bytes: l.Bytes,
+			id: l.Meta.ULID, mint: l.Meta.MinTime, maxt: l.Meta.MaxTime,
 			external: external, resolution: l.Meta.Thanos.Downsample.Resolution,
+			files: func(ctx context.Context) ([]bucket.File, error) { return files(ctx, l.Meta) },
 		})
 	}
 	for _, blocks := range v.tenants {

@@ -18,10 +18,6 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
-func hintsOf(from, to int64) *storage.SelectHints {
-	return &storage.SelectHints{Start: from * minute, End: to * minute}
-}
-
 // TestVisible reads blocks as "id=sources" with options: "@resolution", "!hours since the deletion mark", "#replica".
 func TestVisible(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -74,7 +74,11 @@ func objectsOf(page *s3.ListObjectsV2Output) []Object {
 
 // Get implements Bucket.
 func (b *S3) Get(ctx context.Context, key string) (io.ReadCloser, error) {
-	return b.get(ctx, "get", key, nil)
+	out, err := b.getObject(ctx, "get", key, nil)
+	if err != nil {
+		return nil, err
+	}
+	return out.Body, nil
 }
 
 // GetRange implements Bucket.
@@ -91,10 +95,18 @@ func (b *S3) GetRange(ctx context.Context, key string, off, length int64) (io.Re
 	default:
 		header = fmt.Sprintf("bytes=%d-%d", off, off+length-1)
 	}
-	return b.get(ctx, op, key, &header)
+	out, err := b.getObject(ctx, op, key, &header)
+	if err != nil {
+		return nil, err
+	}
+	r, err := contentOf(out, off, length)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", op, key, err)
+	}
+	return r, nil
 }
 
-func (b *S3) get(ctx context.Context, op, key string, byteRange *string) (io.ReadCloser, error) {
+func (b *S3) getObject(ctx context.Context, op, key string, byteRange *string) (*s3.GetObjectOutput, error) {
 	if err := ValidateKey(key); err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
@@ -102,7 +114,7 @@ func (b *S3) get(ctx context.Context, op, key string, byteRange *string) (io.Rea
 	if err != nil {
 		return nil, s3Error(op, key, err)
 	}
-	return out.Body, nil
+	return out, nil
 }
 
 // Attributes implements Bucket.
