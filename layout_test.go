@@ -23,7 +23,7 @@ const module = "github.com/penstock-io/penstock"
 // is a decision: change the table and say why in DESIGN.md.
 var allowed = map[string][]string{
 	"ingest":             {"ring", "ingest/hint"},
-	"uploader/compact":   {"uploader/bucket"},
+	"compactor":          {"uploader/bucket"},
 	"querier/blockstore": {"uploader/bucket"},
 	// The simulation plays whole clusters of the real code. Nothing imports it.
 	"sim": {"ingest", "ingest/hint", "querier", "querier/dedup", "ring", "tsdbstore"},

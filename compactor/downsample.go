@@ -1,0 +1,85 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compactor
+
+import (
+	"context"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/penstock-io/penstock/uploader/bucket"
+)
+
+// Downsampler makes a block of aggregates of a block.
+type Downsampler interface {
+	// Downsample reads the block in the directory src, whose meta.json is meta, and writes one of the given resolution in ms
+	// into a new directory below dst, which is named by the ULID that it returns. It is false when there is nothing to
+	// aggregate, and then nothing is left in dst. Sources and time range of the new block are those of meta.
+	Downsample(ctx context.Context, src string, meta bucket.Meta, resolution int64, dst string) (ulid.ULID, bool, error)
+}
+
+// The ages at which blocks are downsampled, in units of the shortest range: Thanos' 40 h and 10 d for blocks of 2h.
+const (
+	downsample5mRanges = 20
+	downsample1hRanges = 120
+)
+
+// DownsampleTask is a block that is to be aggregated.
+type DownsampleTask struct {
+	Group      Group // Of the block.
+	Block      bucket.Listed
+	Resolution int64 // ms, of what is to be made.
+}
+
+// PlanDownsampling returns the blocks that are long enough to be aggregated, and whose aggregates are not all there. Raw
+// blocks become blocks of 5m, and those of 5m become blocks of 1h. It is a function of its arguments.
+//
+// shortest is the range of the blocks that members upload, in ms.
+func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns func(Group) bool) []DownsampleTask {
+	type have struct {
+		group      string
+		resolution int64
+		source     ulid.ULID
+	}
+	there := map[have]bool{} // What is aggregated already, by any number of blocks.
+	for _, b := range blocks {
+		if b.Marks.Deletion != nil {
+			continue
+		}
+		for _, source := range bucket.SourcesOf(b.Meta) {
+			there[have{bucket.CopyGroup(b.Meta), b.Meta.Thanos.Downsample.Resolution, source}] = true
+		}
+	}
+	covered := bucket.Covered(blocks)
+	var tasks []DownsampleTask
+	for _, g := range groupBlocks(blocks) {
+		next, least := int64(0), int64(0)
+		switch g.Resolution {
+		case 0:
+			next, least = Resolution5m, downsample5mRanges*shortest
+		case Resolution5m:
+			next, least = Resolution1h, downsample1hRanges*shortest
+		}
+		if next == 0 || (g.Foreign && !foreign) || !owns(g.Group) {
+			continue
+		}
+		for _, b := range g.blocks {
+			if _, ok := covered[b.Meta.ULID]; ok || b.Marks.Deletion != nil || b.Marks.NoDownsample != nil || isBroken(b.Marks) {
+				continue
+			}
+			missing := false
+			for _, source := range bucket.SourcesOf(b.Meta) {
+				missing = missing || !there[have{bucket.CopyGroup(b.Meta), next, source}]
+			}
+			if missing && b.Meta.MaxTime-b.Meta.MinTime >= least {
+				tasks = append(tasks, DownsampleTask{Group: g.Group, Block: b, Resolution: next})
+			}
+		}
+	}
+	return tasks
+}
+
+func isBroken(m bucket.Marks) bool {
+	return m.NoCompact != nil && m.NoCompact.Reason == bucket.ReasonBroken
+}
