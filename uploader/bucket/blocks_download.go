@@ -22,8 +22,13 @@ const (
 	downloadFileMode = 0o640
 )
 
+// ErrBroken says that the files of a block in the bucket are not those that its meta.json describes. A way to the
+// bucket that truncates answers looks the same, so that it takes more than one download to be sure.
+var ErrBroken = errors.New("the block is not what its meta.json says")
+
 // Download writes a block into dir, which must not exist or be empty, as a directory that TSDB can open: chunks, index and
 // meta.json. Sizes are checked, and checksums where meta.json has them. It returns the bytes that it read from the bucket.
+// ErrNotFound when the block is not visible, ErrBadMeta, ErrBroken.
 //
 // On an error dir holds parts of the block; the caller removes it. The content is on disk, and not only in the page cache,
 // when Download returns, so that the caller may commit it by a rename.
@@ -94,16 +99,32 @@ func (b *Blocks) downloadFile(ctx context.Context, id ulid.ULID, dir string, fil
 	defer func() { err = errors.Join(err, f.Close()) }()
 	sum := sha256.New()
 	n, err = b.FetchFile(ctx, id, file.RelPath, io.MultiWriter(f, sum))
+	if errors.Is(err, ErrNotFound) && file.RelPath != metaFile {
+		return n, b.missing(ctx, id, err)
+	}
 	if err != nil {
 		return n, err
 	}
 	if file.SizeBytes > 0 && n != file.SizeBytes {
-		return n, fmt.Errorf("%s has %d bytes, want %d", file.RelPath, n, file.SizeBytes)
+		return n, fmt.Errorf("%w: %s has %d bytes, want %d", ErrBroken, file.RelPath, n, file.SizeBytes)
 	}
 	if h := file.Hash; h != nil && h.Func == hashSHA256 {
 		if got := hex.EncodeToString(sum.Sum(nil)); got != h.Value {
-			return n, fmt.Errorf("%s has SHA-256 %s, want %s", file.RelPath, got, h.Value)
+			return n, fmt.Errorf("%w: %s has SHA-256 %s, want %s", ErrBroken, file.RelPath, got, h.Value)
 		}
 	}
 	return n, f.Sync()
+}
+
+// missing tells a block that lacks a file from one that is being deleted, which begins with its meta.json.
+func (b *Blocks) missing(ctx context.Context, id ulid.ULID, cause error) error {
+	there, err := b.Exists(ctx, id)
+	switch {
+	case err != nil:
+		return errors.Join(err, cause)
+	case there:
+		return fmt.Errorf("%w: %s", ErrBroken, cause)
+	default:
+		return cause
+	}
 }

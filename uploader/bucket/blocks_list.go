@@ -22,6 +22,8 @@ const fetchConcurrency = 16
 
 // Listing is what is in the bucket at one time.
 type Listing struct {
+	// At is when the listing began: what was uploaded before is in it.
+	At      time.Time
 	Blocks  []Listed  // Visible blocks, by ULID.
 	Partial []Partial // What is not a block, or not yet, or no more; by ULID.
 	// Problems are objects that could not be understood, with their block in the error. A bad meta.json makes its block
@@ -39,6 +41,7 @@ type Listed struct {
 // Partial is a directory without a readable meta.json: an upload under way or given up, or a delete under way.
 type Partial struct {
 	ID           ulid.ULID
+	HasMeta      bool // There is a meta.json, which cannot be understood; perhaps by this version only.
 	Objects      int
 	Bytes        int64
 	LastModified time.Time // Of the newest object.
@@ -56,6 +59,7 @@ type cachedContent struct {
 // Metas lists the bucket. It costs one request for each thousand objects, plus one for each meta.json and mark that this
 // Blocks has not read before. It fails as a whole if the store does: a listing is complete or there is none.
 func (b *Blocks) Metas(ctx context.Context) (Listing, error) {
+	begin := b.now()
 	found := map[ulid.ULID]*blockObjects{}
 	err := b.bucket.List(ctx, "", true, func(o Object) error {
 		if id, rel, ok := parseKey(o.Key); ok {
@@ -73,7 +77,9 @@ func (b *Blocks) Metas(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, fmt.Errorf("list blocks: %w", err)
 	}
-	return assemble(found, contents), nil
+	listing := assemble(found, contents)
+	listing.At = begin
+	return listing, nil
 }
 
 // blockObjects gathers the entries of one block in a listing.
@@ -82,6 +88,7 @@ type blockObjects struct {
 	objects  int
 	bytes    int64 // Of the block's files.
 	modified time.Time
+	hasMeta  bool
 }
 
 func (o *blockObjects) add(rel string, obj Object) {
@@ -92,6 +99,7 @@ func (o *blockObjects) add(rel string, obj Object) {
 	if obj.ModTime.After(o.modified) {
 		o.modified = obj.ModTime
 	}
+	o.hasMeta = o.hasMeta || rel == metaFile
 	if rel == metaFile || isMark(rel) {
 		o.small = append(o.small, obj)
 	}
@@ -182,7 +190,7 @@ func assemble(found map[ulid.ULID]*blockObjects, contents map[string]cachedConte
 		}
 		if meta == nil {
 			l.Partial = append(l.Partial, Partial{
-				ID: id, Objects: objects.objects, Bytes: objects.bytes, LastModified: objects.modified, Marks: marks,
+				ID: id, HasMeta: objects.hasMeta, Objects: objects.objects, Bytes: objects.bytes, LastModified: objects.modified, Marks: marks,
 			})
 			continue
 		}

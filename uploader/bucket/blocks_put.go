@@ -25,15 +25,23 @@ import (
 // A block that is already visible is not touched. Every object is verified before meta.json is written, see verify. Tombstones
 // and marks in dir are not uploaded.
 func (b *Blocks) PutBlock(ctx context.Context, dir string, labels map[string]string, source string) error {
+	return b.PutBlockAs(ctx, dir, Thanos{Labels: labels, Source: source})
+}
+
+// PutBlockAs is PutBlock for blocks that have more to say of themselves: labels, source, resolution, index statistics and
+// extensions are taken from section, the rest of it is filled in.
+func (b *Blocks) PutBlockAs(ctx context.Context, dir string, section Thanos) error {
 	local, err := scanBlock(dir)
 	if err != nil {
 		return fmt.Errorf("upload block in %s: %w", dir, err)
 	}
 	id := local.meta.ULID
-	if len(labels) == 0 {
+	if len(section.Labels) == 0 {
 		return fmt.Errorf("upload block %s: it has no external labels, and nobody could tell whose it is", id)
 	}
-	local.meta.Thanos.Labels, local.meta.Thanos.Source = labels, source
+	section.Version = metaVersion
+	section.SegmentFiles, section.Files = local.meta.Thanos.SegmentFiles, local.meta.Thanos.Files
+	local.meta.Thanos = section
 	if err := b.putBlock(ctx, local); err != nil {
 		return fmt.Errorf("upload block %s: %w", id, err)
 	}
@@ -141,6 +149,21 @@ func (b *Blocks) putMeta(ctx context.Context, meta Meta) error {
 	}
 	if !bytes.Equal(got, content) {
 		return fmt.Errorf("verify %s: the bucket returns other bytes than were written", k)
+	}
+	return b.stillThere(ctx, meta)
+}
+
+// stillThere looks once more for all files of a block that was just made visible: whoever cleans up uploads that were given
+// up may have taken this one for one. The caller tries again, and what is missing is then written again.
+func (b *Blocks) stillThere(ctx context.Context, meta Meta) error {
+	remote, err := b.sizes(ctx, meta.ULID)
+	if err != nil {
+		return err
+	}
+	for _, f := range meta.Thanos.Files {
+		if size, ok := remote[f.RelPath]; !ok || (f.RelPath != metaFile && size != f.SizeBytes) {
+			return fmt.Errorf("verify: %s is gone from the bucket", key(meta.ULID, f.RelPath))
+		}
 	}
 	return nil
 }

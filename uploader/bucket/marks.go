@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,23 +78,45 @@ func NewNoDownsampleMark(id ulid.ULID, now time.Time, reason, details string) *N
 	return &NoDownsampleMark{ID: id, Version: markVersion, Details: details, NoDownsampleTime: now.Unix(), Reason: reason}
 }
 
-// Mark writes a mark beside its block. An earlier mark of the same kind stays as it is: the delay of a deletion runs from
-// the first one.
+// Mark writes a mark beside its block, and reads it back. An earlier mark of the same kind stays as it is: the delay of a
+// deletion runs from the first one. One that cannot be understood, as a broken PUT leaves it, is replaced.
 func (b *Blocks) Mark(ctx context.Context, m Mark) error {
-	content, err := encodeJSON(m)
-	if err != nil {
-		return fmt.Errorf("mark block %s: %w", m.block(), err)
-	}
-	k := key(m.block(), m.file())
-	// Not PutIfAbsent: some stores have no conditional writes, and to lose this race costs nothing.
-	exists, err := b.bucket.Exists(ctx, k)
-	if err == nil && !exists {
-		err = b.bucket.Put(ctx, k, bytes.NewReader(content), int64(len(content)))
-	}
-	if err != nil {
+	if err := b.mark(ctx, m); err != nil {
 		return fmt.Errorf("mark block %s: %w", m.block(), err)
 	}
 	return nil
+}
+
+func (b *Blocks) mark(ctx context.Context, m Mark) error {
+	content, err := encodeJSON(m)
+	if err != nil {
+		return err
+	}
+	// Not PutIfAbsent: some stores have no conditional writes, and to lose this race costs nothing.
+	if there, err := b.hasMark(ctx, m); err != nil || there {
+		return err
+	}
+	k := key(m.block(), m.file())
+	if err := b.bucket.Put(ctx, k, bytes.NewReader(content), int64(len(content))); err != nil {
+		return err
+	}
+	there, err := b.hasMark(ctx, m)
+	if err == nil && !there {
+		err = fmt.Errorf("verify %s: the bucket returns other bytes than were written", k)
+	}
+	return err
+}
+
+// hasMark says whether there is a mark of the same kind that can be understood.
+func (b *Blocks) hasMark(ctx context.Context, m Mark) (bool, error) {
+	content, err := b.read(ctx, key(m.block(), m.file()))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return (&Marks{}).set(m.file(), content) == nil, nil
 }
 
 // set decodes the content of the mark file rel. A mark that cannot be understood is an error and leaves m as it was.

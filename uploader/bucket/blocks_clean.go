@@ -1,0 +1,48 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bucket
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// DeletePartial removes what an upload that was given up, or a delete that was cut off, left of a block. It is false when the
+// block has become visible since it was listed, or anything was written to it after the time given; then nothing is removed.
+//
+// An upload that goes on in this very moment may lose objects. It finds out before it is done, see PutBlock.
+func (b *Blocks) DeletePartial(ctx context.Context, id ulid.ULID, notAfter time.Time) (bool, error) {
+	var keys []string
+	active := false
+	err := b.bucket.List(ctx, id.String()+"/", true, func(o Object) error {
+		active = active || o.Key == key(id, metaFile) || o.ModTime.After(notAfter)
+		if o.Key != key(id, deletionMarkFile) {
+			keys = append(keys, o.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("clean partial block %s: %w", id, err)
+	}
+	if active {
+		return false, nil
+	}
+	for _, k := range append(keys, key(id, deletionMarkFile)) {
+		if err := b.bucket.Delete(ctx, k); err != nil {
+			return false, fmt.Errorf("clean partial block %s: %w", id, err)
+		}
+	}
+	return true, nil
+}
+
+// RemoveDeletionMark takes back that a block is to be deleted.
+func (b *Blocks) RemoveDeletionMark(ctx context.Context, id ulid.ULID) error {
+	if err := b.bucket.Delete(ctx, key(id, deletionMarkFile)); err != nil {
+		return fmt.Errorf("remove deletion mark of block %s: %w", id, err)
+	}
+	return nil
+}
