@@ -5,6 +5,7 @@ package compactor
 
 import (
 	"context"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 
@@ -33,24 +34,12 @@ type DownsampleTask struct {
 }
 
 // PlanDownsampling returns the blocks that are long enough to be aggregated, and whose aggregates are not all there. Raw
-// blocks become blocks of 5m, and those of 5m become blocks of 1h. It is a function of its arguments.
+// blocks become blocks of 5m, and those of 5m become blocks of 1h. Blocks that overlap others are to be merged first: the
+// aggregates of copies would count samples twice. It is a function of its arguments.
 //
 // shortest is the range of the blocks that members upload, in ms.
 func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns func(Group) bool) []DownsampleTask {
-	type have struct {
-		group      string
-		resolution int64
-		source     ulid.ULID
-	}
-	there := map[have]bool{} // What is aggregated already, by any number of blocks.
-	for _, b := range blocks {
-		if b.Marks.Deletion != nil {
-			continue
-		}
-		for _, source := range bucket.SourcesOf(b.Meta) {
-			there[have{bucket.CopyGroup(b.Meta), b.Meta.Thanos.Downsample.Resolution, source}] = true
-		}
-	}
+	there := aggregated(blocks)
 	covered := bucket.Covered(blocks)
 	var tasks []DownsampleTask
 	for _, g := range groupBlocks(blocks) {
@@ -64,15 +53,17 @@ func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns
 		if next == 0 || (g.Foreign && !foreign) || !owns(g.Group) {
 			continue
 		}
-		for _, b := range g.blocks {
-			if _, ok := covered[b.Meta.ULID]; ok || b.Marks.Deletion != nil || b.Marks.NoDownsample != nil || isBroken(b.Marks) {
+		g.blocks = slices.DeleteFunc(g.blocks, func(b bucket.Listed) bool {
+			_, isCovered := covered[b.Meta.ULID]
+			return isCovered || b.Marks.Deletion != nil || isBroken(b.Marks)
+		})
+		for i, b := range g.blocks {
+			if b.Marks.NoDownsample != nil || b.Meta.MaxTime-b.Meta.MinTime < least || toBeMerged(g.blocks, i) {
 				continue
 			}
-			missing := false
-			for _, source := range bucket.SourcesOf(b.Meta) {
-				missing = missing || !there[have{bucket.CopyGroup(b.Meta), next, source}]
-			}
-			if missing && b.Meta.MaxTime-b.Meta.MinTime >= least {
+			if slices.ContainsFunc(bucket.SourcesOf(b.Meta), func(id ulid.ULID) bool {
+				return !there[aggregatedSource{bucket.CopyGroup(b.Meta), next, id}]
+			}) {
 				tasks = append(tasks, DownsampleTask{Group: g.Group, Block: b, Resolution: next})
 			}
 		}
@@ -80,6 +71,42 @@ func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns
 	return tasks
 }
 
-func isBroken(m bucket.Marks) bool {
-	return m.NoCompact != nil && m.NoCompact.Reason == bucket.ReasonBroken
+type aggregatedSource struct {
+	group      string
+	resolution int64
+	source     ulid.ULID
 }
+
+// aggregated returns the sources of the blocks of each resolution, by any number of blocks.
+func aggregated(blocks []bucket.Listed) map[aggregatedSource]bool {
+	there := map[aggregatedSource]bool{}
+	for _, b := range blocks {
+		if b.Marks.Deletion != nil || isBroken(b.Marks) {
+			continue
+		}
+		for _, source := range bucket.SourcesOf(b.Meta) {
+			there[aggregatedSource{bucket.CopyGroup(b.Meta), b.Meta.Thanos.Downsample.Resolution, source}] = true
+		}
+	}
+	return there
+}
+
+// toBeMerged says whether block i overlaps another one and nothing keeps the two from being merged. The blocks are in order
+// of time.
+func toBeMerged(blocks []bucket.Listed, i int) bool {
+	if blocks[i].Marks.NoCompact != nil {
+		return false
+	}
+	own := spanOf(blocks[i])
+	for j, b := range blocks {
+		if b.Meta.MinTime >= own.maxt {
+			return false
+		}
+		if i != j && b.Marks.NoCompact == nil && own.overlaps(spanOf(b)) {
+			return true
+		}
+	}
+	return false
+}
+
+func isBroken(m bucket.Marks) bool { return m.NoCompact != nil && m.NoCompact.Reason == bucket.ReasonBroken }
