@@ -109,4 +109,6 @@ func toBeMerged(blocks []bucket.Listed, i int) bool {
 	return false
 }
 
-func isBroken(m bucket.Marks) bool { return m.NoCompact != nil && m.NoCompact.Reason == bucket.ReasonBroken }
+func isBroken(m bucket.Marks) bool {
+	return m.NoCompact != nil && m.NoCompact.Reason == bucket.ReasonBroken
+}

@@ -200,18 +200,30 @@ func TestInstrument(t *testing.T) {
 	r, err := b.Get(t.Context(), "k")
 	require.NoError(t, err)
 	require.NoError(t, r.Close())
+	for i := range 2001 {
+		require.NoError(t, b.(instrumented).Bucket.Put(t.Context(), fmt.Sprint("many/", i), strings.NewReader(""), 0))
+	}
+	for _, prefix := range []string{"many/", "many/1000", "none/"} {
+		require.NoError(t, b.List(t.Context(), prefix, true, func(Object) error { return nil }))
+	}
 	families, err := reg.Gather()
 	require.NoError(t, err)
 	got := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			got[f.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			label := ""
+			for _, l := range m.GetLabel() {
+				label = " " + l.GetValue()
+			}
+			got[f.GetName()+label] = m.GetCounter().GetValue()
 		}
 	}
 	require.EqualValues(t, 2, got["penstock_bucket_operations_total get"])
 	require.EqualValues(t, 2, got["penstock_bucket_operations_total put"])
 	require.EqualValues(t, 0, got["penstock_bucket_operation_failures_total get"], "not there is an answer")
 	require.EqualValues(t, 1, got["penstock_bucket_operation_failures_total put"])
+	require.EqualValues(t, 3, got["penstock_bucket_operations_total list"])
+	require.EqualValues(t, 3+1+1, got["penstock_bucket_list_pages_total"])
 	require.Contains(t, got, "penstock_bucket_operation_duration_seconds list", "all values of the label are there from the start")
 }
 

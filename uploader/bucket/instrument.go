@@ -25,10 +25,14 @@ const (
 	opDelete      = "delete"
 )
 
+// listPage is how many objects S3 lists in one answer.
+const listPage = 1000
+
 type bucketMetrics struct {
 	operations *prometheus.CounterVec
 	failures   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
+	pages      prometheus.Counter
 }
 
 func newBucketMetrics(reg prometheus.Registerer) *bucketMetrics {
@@ -47,13 +51,17 @@ func newBucketMetrics(reg prometheus.Registerer) *bucketMetrics {
 			Buckets: []float64{0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120},
 		}, []string{"operation"}),
 	}
+	m.pages = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "penstock_bucket_list_pages_total",
+		Help: "Pages of 1,000 objects that listings had, each of which is a request to S3.",
+	})
 	for _, op := range []string{opList, opGet, opGetRange, opAttributes, opExists, opPut, opPutIfAbsent, opPutIfMatch, opDelete} {
 		m.operations.WithLabelValues(op)
 		m.failures.WithLabelValues(op)
 		m.seconds.WithLabelValues(op)
 	}
 	if reg != nil {
-		reg.MustRegister(m.operations, m.failures, m.seconds)
+		reg.MustRegister(m.operations, m.failures, m.seconds, m.pages)
 	}
 	return m
 }
@@ -83,7 +91,12 @@ type instrumented struct {
 func (i instrumented) List(ctx context.Context, prefix string, recursive bool, fn func(Object) error) error {
 	begin := time.Now()
 	var fromCaller error
+	listed := 0
+	i.m.pages.Inc()
 	err := i.Bucket.List(ctx, prefix, recursive, func(o Object) error {
+		if listed++; listed > 1 && listed%listPage == 1 {
+			i.m.pages.Inc()
+		}
 		fromCaller = fn(o)
 		return fromCaller
 	})
