@@ -46,6 +46,16 @@ func (d *disk) checkOpen() error { return d.check(d.min / openShare) }
 // less free space than is kept for what was accepted: others that write to it must not use it up.
 func (s *Store) CheckDisk() error { return s.disk.checkOpen() }
 
+// CheckRoom returns ErrDiskLow when so many bytes more would take the file system of the store below the mark at which
+// writes are refused. Unlike writes it is asked without a mark, too.
+func (s *Store) CheckRoom(bytes int64) error {
+	free, known := s.disk.current()
+	if want := max(s.disk.min, 0) + bytes; known && free < want {
+		return fmt.Errorf("%w: %s has %d MiB free and would need %d MiB", ErrDiskLow, s.disk.dir, free>>20, want>>20)
+	}
+	return nil
+}
+
 func (d *disk) check(want int64) error {
 	if d.min <= 0 {
 		return nil

@@ -6,6 +6,9 @@
 //	<tenant dir>/<ULID>/meta.json readable          finished: TSDB renames whole blocks into place
 //	        │ not in penstock.shipper.json
 //	        ▼
+//	Config.Compacted                                is it in the bucket by way of another block?
+//	        │ no
+//	        ▼
 //	Bucket.PutBlock                                 idempotent, verified, meta.json last; tried again with backoff
 //	        │ returned without error
 //	        ▼
@@ -82,6 +85,9 @@ type Config struct {
 	Attempts     int
 	RetryBackoff time.Duration
 	Now          func() time.Time
+	// Compacted says whether the bucket has a block into which the given one went. Such a block is recorded and not uploaded: if
+	// the shipper file is lost, the original may have been compacted and deleted since. Nil: nothing was compacted.
+	Compacted func(ctx context.Context, id ulid.ULID) (bool, error)
 }
 
 // Uploader ships blocks. Its methods are safe for concurrent use.
@@ -238,6 +244,9 @@ func (p *pass) done(j job, err error) {
 
 func (p *pass) block(ctx context.Context, j job) error {
 	begin := p.cfg.Now()
+	if p.compacted(ctx, j) {
+		return j.ship.record(j.id, p.cfg.Now())
+	}
 	labels := map[string]string{labelTenant: j.tenant.Name, labelReplica: p.cfg.Member}
 	if err := p.put(ctx, filepath.Join(j.tenant.Dir, j.id.String()), labels); err != nil {
 		return err
@@ -249,6 +258,20 @@ func (p *pass) block(ctx context.Context, j job) error {
 	p.Uploader.uploaded.Add(1)
 	p.logger.Info("uploaded block", "tenant", j.tenant.Name, "block", j.id, "duration", p.cfg.Now().Sub(begin))
 	return nil
+}
+
+// compacted says whether the samples of a block are in the bucket by way of another one. When that cannot be found out it is
+// uploaded, which costs no more than the traffic.
+func (p *pass) compacted(ctx context.Context, j job) bool {
+	if p.cfg.Compacted == nil {
+		return false
+	}
+	ok, err := p.cfg.Compacted(ctx, j.id)
+	if err != nil || !ok {
+		return false
+	}
+	p.logger.Info("block is in the bucket as a part of another", "tenant", j.tenant.Name, "block", j.id)
+	return true
 }
 
 // put uploads with the configured number of attempts.

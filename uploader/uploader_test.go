@@ -369,3 +369,30 @@ func TestConcurrency(t *testing.T) {
 	require.Len(t, got, 8)
 	require.Equal(t, 3, b.most)
 }
+
+// TestCompactedBlockIsHeld: with the shipper file lost, a block that was compacted and deleted meanwhile is held all the same,
+// and not uploaded.
+func TestCompactedBlockIsHeld(t *testing.T) {
+	f := newFixture(t, "a")
+	gone, fresh := addBlock(t, f.tenants[0].Dir), addBlock(t, f.tenants[0].Dir)
+	fails := true
+	u := uploader.New(uploader.Config{
+		Tenants: func() []uploader.Tenant { return f.tenants }, Member: "m", HeldAfter: time.Hour, Now: func() time.Time { return f.now },
+		Bucket: bucket.NewBlocks(f.faulty, func() time.Time { return f.now }),
+		Compacted: func(_ context.Context, id ulid.ULID) (bool, error) {
+			if fails && id == fresh {
+				return true, errors.New("the bucket cannot be listed")
+			}
+			return id == gone, nil
+		},
+	}, nil, nil)
+	got, err := u.Sync(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, got, fresh, "who cannot know uploads")
+	listing, err := bucket.NewBlocks(f.store, nil).Metas(t.Context())
+	require.NoError(t, err)
+	require.Len(t, listing.Blocks, 1)
+	f.now = f.now.Add(time.Hour)
+	require.True(t, u.Held("a", gone))
+	require.True(t, u.Held("a", fresh))
+}

@@ -71,6 +71,9 @@ type Config struct {
 	DefaultTenant string
 	SyncInterval  time.Duration
 	MaxStale      time.Duration
+	// List returns what is in the bucket as of the listing's time, which may be a while ago. Run asks it in place of listing the
+	// bucket. Nil: the bucket is listed.
+	List func(context.Context) (bucket.Listing, error)
 	// MergeSeries and MergeChunks merge copies of one series. The default of the first takes either copy where two have a
 	// sample of the same time; whoever has a rule for copies that differ gives it here. The default of the second merges
 	// chunks that overlap by MergeSeries, and passes on the others as they are.
@@ -150,7 +153,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	first := sync.OnceFunc(func() { close(s.tried) })
 	for {
-		if err := s.Sync(ctx); err != nil && ctx.Err() == nil {
+		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
 			s.logger.Warn("cannot list the bucket; queries go on with the blocks known", "bucket", s.cfg.Blocks.Name(), "err", err)
 		}
 		first()
@@ -174,6 +177,25 @@ func (s *Store) Sync(ctx context.Context) error {
 func (s *Store) sync(ctx context.Context) error {
 	number, begin := s.syncs.Add(1), s.cfg.Now()
 	listing, err := s.cfg.Blocks.Metas(ctx)
+	listing.At = begin
+	return s.take(listing, number, err)
+}
+
+// refresh is Sync by way of Config.List, once the bucket was listed: what a member that starts knows must not be older than
+// what it was told when it last ran.
+func (s *Store) refresh(ctx context.Context) error {
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	old := s.view.Load()
+	if s.cfg.List == nil || old == nil {
+		return s.sync(ctx)
+	}
+	listing, err := s.cfg.List(ctx)
+	return s.take(listing, old.number, err)
+}
+
+// take makes a listing the view, unless the view is of a newer one. The caller holds syncMu.
+func (s *Store) take(listing bucket.Listing, number int64, err error) error {
 	s.metrics.syncs.Inc()
 	if err != nil {
 		s.metrics.syncFailures.Inc()
@@ -183,14 +205,17 @@ func (s *Store) sync(ctx context.Context) error {
 	for _, p := range listing.Problems {
 		s.logger.Warn("an object in the bucket cannot be understood and is left out", "err", p)
 	}
-	v := newView(listing, s.cfg.Blocks.Files, s.cfg.DefaultTenant, begin)
-	v.number = number
-	s.view.Store(v)
 	s.lastErr.Store(nil)
+	if old := s.view.Load(); old != nil && listing.At.Before(old.listed) {
+		return nil
+	}
+	v := newView(listing, s.cfg.Blocks.Files, s.cfg.DefaultTenant, s.cfg.Now())
+	v.listed, v.number = listing.At, number
+	s.view.Store(v)
 	s.cache.retain(v.ids)
 	s.metrics.blocks.Set(float64(len(v.ids)))
 	s.metrics.problems.Set(float64(len(listing.Problems)))
-	s.metrics.lastSync.Set(float64(begin.UnixMilli()) / 1000)
+	s.metrics.lastSync.Set(float64(listing.At.UnixMilli()) / 1000)
 	return nil
 }
 

@@ -358,3 +358,31 @@ func largest(all ...storage.Series) storage.Series {
 	}
 	return storage.NewListSeries(merged.labels, merged.samples)
 }
+
+// TestListInPlaceOfListing: Run asks Config.List, believes what it says of its age, and does not go back to what is older than
+// it knows.
+func TestListInPlaceOfListing(t *testing.T) {
+	f := newFixture(t)
+	f.add(ours("t1", "m1"), nil, newSeries(0, 3, "__name__", "up"))
+	listed, err := bucket.NewBlocks(f.store, func() time.Time { return f.now.Add(-30 * time.Minute) }).Metas(t.Context())
+	require.NoError(t, err)
+	s := f.open(func(c *Config) {
+		c.List = func(context.Context) (bucket.Listing, error) { return listed, nil }
+		c.MaxStale = 45 * time.Minute
+	})
+	f.add(ours("t1", "m1"), nil, newSeries(0, 3, "__name__", "down"))
+	f.faulty.FailNth(0, 0)
+	require.NoError(t, s.refresh(t.Context()))
+	require.Equal(t, f.now, s.view.Load().listed, "open has listed the bucket since")
+	require.Empty(t, f.faulty.Log())
+
+	f.now = f.now.Add(time.Hour)
+	listed.At = f.now.Add(-40 * time.Minute)
+	require.NoError(t, s.refresh(t.Context()))
+	_, err = s.Querier("t1", 0, 1)
+	require.NoError(t, err)
+	f.now = f.now.Add(6 * time.Minute)
+	require.NoError(t, s.refresh(t.Context()))
+	_, err = s.Querier("t1", 0, 1)
+	require.ErrorContains(t, err, "is 46m0s old")
+}
