@@ -45,7 +45,7 @@ func (c *config) finish() error {
 			c.cluster.replicationFactor = 3
 		}
 	}
-	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkElection} {
+	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkElection, c.checkCompact} {
 		if err := check(); err != nil {
 			return err
 		}

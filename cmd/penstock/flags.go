@@ -27,6 +27,7 @@ type config struct {
 	objstore objstoreConfig
 	query    queryConfig
 	limits   limitsConfig
+	compact  compactConfig
 	election electionConfig
 	senders  sendersConfig
 	otlp     otlpConfig
@@ -102,6 +103,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	addIngestFlags(cmd, cfg)
 	addClusterFlags(cmd, &cfg.cluster)
 	addElectionFlags(cmd, &cfg.election)
+	addCompactFlags(cmd, &cfg.compact)
 	addSenderFlags(cmd, &cfg.senders)
 
 	cmd.Flag("objstore.config-file", "File with the object storage configuration in Thanos' objstore YAML. Without it a lone node keeps blocks in a directory below --storage.path and a cluster keeps none.").

@@ -26,6 +26,7 @@ import (
 
 	"github.com/penstock-io/penstock/cmd/penstock/internal/limits"
 	"github.com/penstock-io/penstock/cmd/penstock/internal/memory"
+	"github.com/penstock-io/penstock/compactor"
 	"github.com/penstock-io/penstock/ingest"
 	"github.com/penstock-io/penstock/ingest/hint"
 	"github.com/penstock-io/penstock/querier"
@@ -63,6 +64,8 @@ const readyPoll = 100 * time.Millisecond
 //	 (1) tsdbstore <------------------------------------+        \
 //	         |                                                    |
 //	 (3) uploader --------> (2) bucket <----------- (2) querier/blockstore
+//	                             ^
+//	                       (9) compactor -- which groups: (4) ring
 type server struct {
 	*lifecycle
 	cfg    *config
@@ -79,9 +82,11 @@ type server struct {
 	members      membership
 	cluster      *ring.Cluster // nil on a lone node
 	store        *tsdbstore.Store
-	blocks       *blockstore.Store  // nil without a bucket
-	bucketBlocks *bucket.Blocks     // nil without a bucket
-	uploader     *uploader.Uploader // nil without a bucket
+	blocks       *blockstore.Store    // nil without a bucket
+	bucketBlocks *bucket.Blocks       // nil without a bucket
+	uploader     *uploader.Uploader   // nil without a bucket
+	blockIndex   *bucket.Index        // nil without a bucket
+	compactor    *compactor.Compactor // nil without a bucket, and when it is off
 	hints        *hint.Log
 	metadata     *ingest.MetadataStore
 	series       *ingest.SeriesCache
@@ -169,6 +174,7 @@ func newServer(cfg *config, logger *slog.Logger) (_ *server, err error) {
 		s.wireWrites,
 		s.wireReads,
 		s.wireRefill,
+		s.wireCompaction,
 		s.mount,
 	} {
 		if err := wire(); err != nil {
@@ -308,7 +314,7 @@ func (s *server) replay(ctx context.Context) error {
 }
 
 // activate waits until every TSDB is open and lets this member take its part. From then on it
-// is given back what it has lost.
+// is given back what it has lost, and works on the bucket.
 func (s *server) activate(ctx context.Context, start time.Time) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
@@ -326,7 +332,11 @@ func (s *server) activate(ctx context.Context, start time.Time) error {
 	if err := s.members.SetState(ring.Active); err != nil {
 		return err
 	}
-	return runAll(ctx, []func(context.Context) error{s.data.run, s.refiller.Run})
+	loops := []func(context.Context) error{s.data.run, s.refiller.Run}
+	if s.compactor != nil {
+		loops = append(loops, s.compactor.Run)
+	}
+	return runAll(ctx, loops)
 }
 
 // runAll runs loops until the first one fails or ctx ends, and waits for all.

@@ -46,13 +46,15 @@ func (s *server) openBucket() error {
 	s.onStop("close bucket", bkt.Close)
 	blocks := bucket.NewBlocks(bkt, time.Now)
 	s.bucketBlocks = blocks
+	s.openBlockIndex(blocks)
 
 	blockDuration := time.Duration(s.cfg.storage.blockDuration)
 	s.uploader = uploader.New(uploader.Config{
-		Tenants:  s.uploadTenants,
-		Bucket:   blocks,
-		Member:   s.identity.Name,
-		Interval: interval(uploadIntervalMax, blockDuration),
+		Tenants:   s.uploadTenants,
+		Bucket:    blocks,
+		Member:    s.identity.Name,
+		Interval:  interval(uploadIntervalMax, blockDuration),
+		Compacted: s.compacted,
 	}, s.logger.With("component", "uploader"), s.reg)
 	s.blocks, err = blockstore.New(blockstore.Config{
 		Blocks:        blocks,
@@ -61,6 +63,7 @@ func (s *server) openBucket() error {
 		MaxQueryBytes: int64(s.cfg.query.maxBlockBytes),
 		DefaultTenant: defaultTenant,
 		SyncInterval:  s.blockIndexInterval(),
+		List:          s.blockIndex.Listing,
 		// The querier is wired later, and asked only when there are queries.
 		MergeChunks: func(copies ...storage.ChunkSeries) storage.ChunkSeries {
 			return s.querier.MergeChunks(copies...)

@@ -77,7 +77,7 @@ func TestParseErrors(t *testing.T) {
 	}
 	f(`top level: line 1: unknown key "limits"; known keys there: defaults, node, tenants`, "limits: {}")
 	f(`section "node": line 1: unknown key "max_tenant"; known keys there: max_series, max_tenants, require_tenant`, "node: {max_tenant: 1}")
-	known := "ingestion_burst_size, ingestion_rate, max_decoded_bytes, max_exemplars_per_request, max_inflight_bytes, max_label_name_length, max_label_names_per_series, max_label_value_length, max_request_bytes, max_samples_per_request, max_series, max_series_per_request"
+	known := "ingestion_burst_size, ingestion_rate, max_decoded_bytes, max_exemplars_per_request, max_inflight_bytes, max_label_name_length, max_label_names_per_series, max_label_value_length, max_request_bytes, max_samples_per_request, max_series, max_series_per_request, retention_1h, retention_5m, retention_raw"
 	f(`section "defaults": line 2: unknown key "max_lables"; known keys there: `+known, "defaults:\n  max_lables: 1")
 	f(`section "tenants.a": line 3: unknown key "rate"; known keys there: `+known, "tenants:\n  a:\n    rate: 1")
 	f(`section "tenants.a": line 4: field max_series already set`, "tenants:\n  a:\n    max_series: 1\n    max_series: 2")
@@ -137,7 +137,8 @@ func TestDocumentation(t *testing.T) {
 // The names in answers and metrics are the keys of the file.
 func TestNamesAreKeys(t *testing.T) {
 	var names []string
-	for _, l := range (&Tenant{}).limits() {
+	set := Retention{Set: true}
+	for _, l := range (&Tenant{RetentionRaw: set, Retention5m: set, Retention1h: set}).limits() {
 		names = append(names, l.name)
 	}
 	require.ElementsMatch(t, keys(&Tenant{}), names)

@@ -60,6 +60,10 @@ type Tenant struct {
 	MaxLabelNameLength     int     `yaml:"max_label_name_length" json:"max_label_name_length"`
 	MaxLabelValueLength    int     `yaml:"max_label_value_length" json:"max_label_value_length"`
 
+	RetentionRaw Retention `yaml:"retention_raw" json:"retention_raw"`
+	Retention5m  Retention `yaml:"retention_5m" json:"retention_5m"`
+	Retention1h  Retention `yaml:"retention_1h" json:"retention_1h"`
+
 	ingest ingest.Limits
 }
 
@@ -90,7 +94,7 @@ type limit struct {
 }
 
 func (t *Tenant) limits() []limit {
-	return []limit{
+	return append(t.retentions(), []limit{
 		{ingest.LimitBodyBytes, float64(t.MaxRequestBytes), 1, ingest.CeilingDecodedBytes},
 		{ingest.LimitDecodedBytes, float64(t.MaxDecodedBytes), 1, ingest.CeilingDecodedBytes},
 		{ingest.LimitInflightBytes, float64(t.MaxInflightBytes), 1, ceilingCount},
@@ -103,7 +107,7 @@ func (t *Tenant) limits() []limit {
 		{ingest.LimitLabels, float64(t.MaxLabelNamesPerSeries), 1, ceilingLabels},
 		{ingest.LimitLabelName, float64(t.MaxLabelNameLength), 1, ceilingLabelName},
 		{ingest.LimitLabelValue, float64(t.MaxLabelValueLength), 1, ceilingLabelValue},
-	}
+	}...)
 }
 
 // finish checks the limits and derives what others take.
