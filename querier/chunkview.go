@@ -10,9 +10,15 @@ import (
 )
 
 // chunks returns the samples of the series as chunks that do not overlap. A chunk that is alone in its time
-// and inside the trim is passed on as it is; the others are encoded again.
-func (s *series) chunks() chunks.Iterator {
-	it := &mergedChunks{s: s}
+// and inside the trim is passed on as it is; the others are encoded again. It takes over the memory of an iterator that
+// it returned before.
+func (s *series) chunks(former chunks.Iterator) chunks.Iterator {
+	it, ok := former.(*mergedChunks)
+	if !ok {
+		it = &mergedChunks{}
+	}
+	it.s, it.stretch, it.encoded, it.cur, it.err, it.merge.err = s, 0, nil, chunks.Meta{}, nil, nil
+	it.merge.layout.stretches = it.merge.layout.stretches[:0]
 	if len(s.copies) > 0 {
 		it.err = it.merge.layout.build(s.copies, s.env.trim)
 	}

@@ -151,7 +151,7 @@ func TestMergeIdenticalCopies(t *testing.T) {
 			got := drain(t, s.samples(nil))
 			requireSame(t, samples, got)
 			require.Equal(t, hintsOf(drain(t, readBack(one))), hintsOf(got))
-			require.Equal(t, one.(*bufferedSeries).chunks, metasOf(t, s.chunks()), "the chunks themselves")
+			require.Equal(t, one.(*bufferedSeries).chunks, metasOf(t, s.chunks(nil)), "the chunks themselves")
 			require.Zero(t, testutil.ToFloat64(conflicts))
 		})
 	}
@@ -232,7 +232,7 @@ func TestMergeHoles(t *testing.T) {
 		requireTrueHints(t, got)
 		require.Zero(t, testutil.ToFloat64(conflicts))
 
-		encoded := metasOf(t, s.chunks())
+		encoded := metasOf(t, s.chunks(nil))
 		for i := 1; i < len(encoded); i++ {
 			require.Greater(t, encoded[i].MinTime, encoded[i-1].MaxTime)
 		}
@@ -360,7 +360,7 @@ func TestMergeTrims(t *testing.T) {
 		}
 		s, _ := merged(copies, span{mint, maxt})
 		requireSame(t, want, drain(t, s.samples(nil)))
-		requireSame(t, want, drain(t, readBack(&bufferedSeries{lset: testSeries, chunks: metasOf(t, s.chunks())})))
+		requireSame(t, want, drain(t, readBack(&bufferedSeries{lset: testSeries, chunks: metasOf(t, s.chunks(nil))})))
 	}
 }
 
@@ -377,5 +377,30 @@ func TestMergeReusesIterators(t *testing.T) {
 			continue
 		}
 		requireSame(t, truth, drain(t, it))
+	}
+}
+
+// TestMergeReusesChunkIterators is the same for chunks: what was taken from one stays good when the next is made.
+func TestMergeReusesChunkIterators(t *testing.T) {
+	rnd := seeded(t)
+	var it chunks.Iterator
+	for range 200 {
+		truth := world(rnd, 1+rnd.IntN(60))
+		s, _ := merged(withHoles(t, rnd, truth, 1+rnd.IntN(3)), everything())
+		want := metasOf(t, s.chunks(nil))
+		it = (*chunkSeries)(s).Iterator(it)
+		if rnd.IntN(3) == 0 { // Left half-way.
+			it.Next()
+			continue
+		}
+		got := metasOf(t, it)
+		other, _ := merged(withHoles(t, rnd, world(rnd, 30), 2), everything())
+		it = (*chunkSeries)(other).Iterator(it)
+		it.Next()
+		require.Len(t, got, len(want))
+		for i := range want {
+			require.Equal(t, want[i].MinTime, got[i].MinTime)
+			require.Equal(t, want[i].Chunk.Bytes(), got[i].Chunk.Bytes())
+		}
 	}
 }

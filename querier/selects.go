@@ -79,4 +79,4 @@ func (s *sampleSeries) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
 func (s *chunkSeries) Labels() labels.Labels { return s.lset }
 
 // Iterator returns chunks that do not overlap and hold the samples of all copies.
-func (s *chunkSeries) Iterator(chunks.Iterator) chunks.Iterator { return (*series)(s).chunks() }
+func (s *chunkSeries) Iterator(it chunks.Iterator) chunks.Iterator { return (*series)(s).chunks(it) }
