@@ -5,7 +5,6 @@ package compactor
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -13,12 +12,8 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
-// compactedInto begins the details of the deletion mark on a block that was merged, or that is covered. The name of the
-// other block follows.
-const compactedInto = "compacted into "
-
 // clean does what is done without making a block: marks, and deletions when their time has come.
-func (p *passing) clean(ctx context.Context, l bucket.Listing, t todo) {
+func (p *passing) clean(ctx context.Context, t todo) {
 	do := func(err error) {
 		if err != nil && ctx.Err() == nil {
 			p.fail(err)
@@ -28,16 +23,15 @@ func (p *passing) clean(ctx context.Context, l bucket.Listing, t todo) {
 		do(p.markAll(ctx, []bucket.Listed{e.Block}, markRetention, e.Details()))
 	}
 	for _, r := range t.plan.Covered {
-		do(p.markAll(ctx, []bucket.Listed{r.Block}, markCovered, compactedInto+r.By.Meta.ULID.String()))
+		mark := bucket.NewSupersededMark(r.Block.Meta.ULID, p.cfg.Now(), r.By.Meta.ULID)
+		do(p.mark(ctx, mark, markCovered))
+		p.logger.Info("marked block for deletion", "block", mark.ID, "mark", mark.Details)
 	}
-	covered := bucket.Covered(l.Blocks)
-	broken := map[ulid.ULID]bool{}
-	for _, b := range l.Blocks {
-		broken[b.Meta.ULID] = isBroken(b.Marks)
+	for _, b := range t.bereft {
+		do(p.keep(ctx, b))
 	}
 	for _, b := range t.deletable {
-		by, ok := covered[b.Meta.ULID]
-		do(p.delete(ctx, b, ok && !broken[by]))
+		do(p.delete(ctx, b))
 	}
 	for _, partial := range t.partial {
 		do(p.cleanPartial(ctx, partial))
@@ -47,14 +41,29 @@ func (p *passing) clean(ctx context.Context, l bucket.Listing, t todo) {
 // markAll marks blocks for deletion, all for one reason.
 func (c *Compactor) markAll(ctx context.Context, blocks []bucket.Listed, reason, details string) error {
 	for _, b := range blocks {
-		if err := c.cfg.Blocks.Mark(ctx, bucket.NewDeletionMark(b.Meta.ULID, c.cfg.Now(), details)); err != nil {
+		if err := c.mark(ctx, bucket.NewDeletionMark(b.Meta.ULID, c.cfg.Now(), details), reason); err != nil {
 			return err
 		}
-		c.metrics.marked.WithLabelValues(reason).Inc()
 	}
-	if reason != markCompacted {
-		c.logger.Info("marked blocks for deletion", "reason", reason, "blocks", len(blocks), "first", blocks[0].Meta.ULID, "details", details)
+	c.logger.Info("marked blocks for deletion", "reason", reason, "blocks", len(blocks), "first", blocks[0].Meta.ULID, "details", details)
+	return nil
+}
+
+// markSuperseded marks the inputs of what was made.
+func (c *Compactor) markSuperseded(ctx context.Context, blocks []bucket.Listed, by ulid.ULID) error {
+	for _, b := range blocks {
+		if err := c.mark(ctx, bucket.NewSupersededMark(b.Meta.ULID, c.cfg.Now(), by), markCompacted); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (c *Compactor) mark(ctx context.Context, m *bucket.DeletionMark, reason string) error {
+	if err := c.cfg.Blocks.Mark(ctx, m); err != nil {
+		return err
+	}
+	c.metrics.marked.WithLabelValues(reason).Inc()
 	return nil
 }
 
@@ -69,39 +78,48 @@ func (c *Compactor) quarantine(ctx context.Context, q Quarantine) error {
 	return &quarantinedError{id}
 }
 
-// deletable returns the blocks of this member's groups that were marked long enough ago.
-func (c *Compactor) deletable(blocks []bucket.Listed, now time.Time) []bucket.Listed {
-	var found []bucket.Listed
+// marked looks at the blocks of this member's groups that have a deletion mark. Deletable are those whose time has come.
+// Bereft are those that were marked because another block had their samples, and of which none has them any more: whatever
+// happened to the other one since, they are all that is left.
+func (c *Compactor) marked(blocks []bucket.Listed, now time.Time) (deletable, bereft []bucket.Listed) {
+	// By one that somebody marked by hand, too: it was meant to go with all that it has.
+	covered := bucket.Covered(blocks)
 	for _, b := range blocks {
 		m := b.Marks.Deletion
-		if m == nil || now.Sub(time.Unix(m.DeletionTime, 0)) < c.cfg.DeletionDelay {
+		if m == nil {
 			continue
 		}
-		if g := groupOf(b.Meta); (!g.Foreign || c.cfg.Foreign) && c.cfg.ownsGroup(g) {
-			found = append(found, b)
+		if g := groupOf(b.Meta); (g.Foreign && !c.cfg.Foreign) || !c.cfg.ownsGroup(g) {
+			continue
+		}
+		_, isCovered := covered[b.Meta.ULID]
+		switch {
+		case m.Superseded() && !isCovered && !c.isExpired(b):
+			bereft = append(bereft, b)
+		case now.Sub(time.Unix(m.DeletionTime, 0)) >= c.cfg.DeletionDelay:
+			deletable = append(deletable, b)
 		}
 	}
-	return found
+	return deletable, bereft
 }
 
-// delete removes a block for good. One that was marked because another one has its samples is only removed while that is
-// so: whatever happened to the other one since, this one is then all that is left.
-func (c *Compactor) delete(ctx context.Context, b bucket.Listed, covered bool) error {
-	id := b.Meta.ULID
-	superseded := strings.HasPrefix(b.Marks.Deletion.Details, compactedInto)
-	if superseded && !covered && !c.isExpired(b) {
-		if err := c.cfg.Blocks.RemoveDeletionMark(ctx, id); err != nil {
-			return err
-		}
-		c.metrics.uncovered.Inc()
-		c.logger.Error("block is kept: no other block has its samples, although it was marked as if", "block", id, "mark", b.Marks.Deletion.Details)
-		return nil
+// keep takes a deletion mark off.
+func (c *Compactor) keep(ctx context.Context, b bucket.Listed) error {
+	if err := c.cfg.Blocks.RemoveDeletionMark(ctx, b.Meta.ULID); err != nil {
+		return err
 	}
-	if err := c.cfg.Blocks.Delete(ctx, id); err != nil {
+	c.metrics.bereft.Inc()
+	c.logger.Error("block is kept: no other block has its samples any more, although it is marked as if", "block", b.Meta.ULID, "mark", b.Marks.Deletion.Details)
+	return nil
+}
+
+// delete removes a block for good.
+func (c *Compactor) delete(ctx context.Context, b bucket.Listed) error {
+	if err := c.cfg.Blocks.Delete(ctx, b.Meta.ULID); err != nil {
 		return err
 	}
 	c.metrics.deleted.Inc()
-	c.logger.Info("deleted block", "block", id, "mark", b.Marks.Deletion.Details)
+	c.logger.Info("deleted block", "block", b.Meta.ULID, "mark", b.Marks.Deletion.Details)
 	return nil
 }
 

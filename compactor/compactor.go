@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/penstock-io/penstock/uploader/bucket"
@@ -25,6 +26,7 @@ type Compactor struct {
 	merger  *merger
 
 	foreign int // Blocks of foreign compactors that were told of.
+	failing map[ulid.ULID]failing
 }
 
 // New returns a Compactor that does nothing until Run or Once is called. It makes Config.Dir and removes what a former
@@ -43,7 +45,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Compactor
 	}
 	// TSDB tells of each block as if it were an event; what was done is told here.
 	quiet := slog.New(slog.DiscardHandler)
-	return &Compactor{cfg: cfg, logger: logger, metrics: newMetrics(reg, levels), merger: newMerger(cfg.MergeChunks, quiet)}, nil
+	return &Compactor{cfg: cfg, logger: logger, metrics: newMetrics(reg, levels), merger: newMerger(cfg.MergeChunks, quiet), failing: map[ulid.ULID]failing{}}, nil
 }
 
 // empty makes dir, or removes what is in it.
@@ -123,11 +125,12 @@ type todo struct {
 	expired    []Expiry
 	downsample []DownsampleTask
 	deletable  []bucket.Listed
+	bereft     []bucket.Listed
 	partial    []bucket.Partial
 }
 
 func (t todo) empty() bool {
-	return len(t.plan.Tasks)+len(t.plan.Covered)+len(t.plan.Quarantine)+len(t.expired)+len(t.downsample)+len(t.deletable)+len(t.partial) == 0
+	return len(t.plan.Tasks)+len(t.plan.Covered)+len(t.plan.Quarantine)+len(t.expired)+len(t.downsample)+len(t.deletable)+len(t.bereft)+len(t.partial) == 0
 }
 
 // survey finds out what is to be done. It also sets the gauges that say so.
@@ -144,7 +147,7 @@ func (c *Compactor) survey(l bucket.Listing) todo {
 	if c.cfg.Downsampler != nil {
 		t.downsample = PlanDownsampling(rest, c.cfg.BlockDuration.Milliseconds(), c.cfg.Foreign, c.cfg.ownsGroup)
 	}
-	t.deletable = c.deletable(l.Blocks, now)
+	t.deletable, t.bereft = c.marked(l.Blocks, now)
 	for _, p := range l.Partial {
 		if c.givenUp(p, now) && c.cfg.Owns(keyPartial+p.ID.String()) {
 			t.partial = append(t.partial, p)

@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-io/penstock/uploader/bucket"
@@ -204,7 +207,6 @@ func TestDeletionIsRefused(t *testing.T) {
 	f.now = f.now.Add(4 * time.Hour)
 	require.NoError(t, comp.Once(t.Context()))
 	require.NoError(t, f.blocks.Delete(t.Context(), f.live()[0].Meta.ULID))
-	f.now = f.now.Add(49 * time.Hour)
 	require.NoError(t, comp.Once(t.Context()))
 	require.InDelta(t, 2, f.metric("penstock_compact_refused_deletions_total"), 0)
 	require.InDelta(t, 0, f.metric("penstock_compact_deleted_blocks_total"), 0)
@@ -212,18 +214,32 @@ func TestDeletionIsRefused(t *testing.T) {
 	require.Len(t, f.live(), 1, "they are compacted again")
 	require.Equal(t, want, f.read(f.live()))
 
+	// What was made of them cannot be read any more.
+	f.now = f.now.Add(time.Hour)
+	bad := f.live()[0].Meta.ULID
+	require.NoError(t, f.blocks.Mark(t.Context(), bucket.NewNoCompactMark(bad, f.now, bucket.ReasonBroken, "by hand")))
+	require.NoError(t, comp.Once(t.Context()))
+	require.NoError(t, comp.Once(t.Context()))
+	require.Len(t, f.live(), 1)
+	require.NotEqual(t, bad, f.live()[0].Meta.ULID)
+	require.Equal(t, want, f.read(f.live()))
+	require.InDelta(t, 4, f.metric("penstock_compact_refused_deletions_total"), 0)
+
 	// A mark of somebody else is not doubted.
 	id := f.live()[0].Meta.ULID
 	require.NoError(t, f.blocks.Mark(t.Context(), bucket.NewDeletionMark(id, f.now, "by hand")))
 	f.now = f.now.Add(49 * time.Hour)
 	require.NoError(t, comp.Once(t.Context()))
-	require.Empty(t, f.listing().Blocks)
+	left := f.listing().Blocks
+	require.Len(t, left, 1, "the broken one is the last that is left of the samples")
+	require.Equal(t, bad, left[0].Meta.ULID)
 }
 
 func TestPartialUploads(t *testing.T) {
 	f := newFixture(t)
-	gone, bad, deleted := f.add(member("a"), content{"0": f.minutely(0, 1, 1)}), f.add(member("a"), content{"0": f.minutely(0, 1, 1)}),
-		f.add(member("a"), content{"0": f.minutely(0, 1, 1)})
+	add := func() ulid.ULID { return f.add(member("a"), content{"0": f.minutely(0, 1, 1)}) }
+	gone, bad, deleted, torn := add(), add(), add(), add()
+	f.change(torn.String()+"/meta.json", func(b []byte) []byte { return b[:len(b)/2] })
 	require.NoError(t, f.store.Delete(t.Context(), gone.String()+"/meta.json"))
 	f.change(bad.String()+"/meta.json", func([]byte) []byte { return []byte(`{"version": 2}`) })
 	require.NoError(t, f.blocks.Mark(t.Context(), bucket.NewDeletionMark(deleted, f.now, "")))
@@ -241,8 +257,9 @@ func TestPartialUploads(t *testing.T) {
 	f.now = time.Now().Add(49 * time.Hour)
 	require.NoError(t, comp.Once(t.Context()))
 	require.Zero(t, objects(gone.String()))
+	require.Zero(t, objects(torn.String()))
 	require.Equal(t, 3, objects(bad.String()), "another version may understand it")
-	require.InDelta(t, 2, f.metric("penstock_compact_cleaned_partial_uploads_total"), 0)
+	require.InDelta(t, 3, f.metric("penstock_compact_cleaned_partial_uploads_total"), 0)
 }
 
 func TestRetentionIsApplied(t *testing.T) {
@@ -297,4 +314,68 @@ func TestAnotherCompactorIsTold(t *testing.T) {
 	f.add(map[string]string{"cluster": "eu"}, content{"0": f.minutely(0, 120, 1)})
 	require.NoError(t, f.compactor(nil).Once(t.Context()))
 	require.InDelta(t, 1, f.metric("penstock_compact_foreign_compactions"), 0)
+}
+
+// TestFailuresAreTriedLessAndLess: a merge that always fails does not keep the others back, and is not tried with every look.
+func TestFailuresAreTriedLessAndLess(t *testing.T) {
+	f := newFixture(t)
+	for _, m := range []string{"a", "b"} {
+		f.add(member(m), content{"0": f.minutely(0, 120, 1)})
+		f.add(member(m), content{"0": f.minutely(4, 120, 1)})
+	}
+	f.now = f.now.Add(7 * time.Hour)
+	full := errors.New("disk is full")
+	tries := 0
+	comp := f.compactor(func(c *Config) {
+		c.Room = func(int64) error {
+			if tries++; tries%2 == 1 && len(f.live()) == 4 || len(f.live()) == 3 {
+				return full
+			}
+			return nil
+		}
+	})
+	require.ErrorIs(t, comp.Once(t.Context()), full)
+	require.Len(t, f.live(), 3, "one range of the two is done")
+	tried := func(after time.Duration) bool {
+		f.now = f.now.Add(after)
+		before := tries
+		_ = comp.Once(t.Context())
+		return tries > before
+	}
+	require.True(t, tried(0), "at once at first")
+	require.False(t, tried(5*time.Minute))
+	require.True(t, tried(5*time.Minute))
+	require.False(t, tried(15*time.Minute))
+	require.True(t, tried(5*time.Minute))
+	for range 10 {
+		require.True(t, tried(6*time.Hour))
+	}
+	require.False(t, tried(6*time.Hour-time.Second))
+	require.True(t, tried(time.Second))
+}
+
+// TestLocalDiskIsNotTheBlocksFault: a copy that goes bad on this node's disk puts no block into quarantine.
+func TestLocalDiskIsNotTheBlocksFault(t *testing.T) {
+	f := newFixture(t)
+	f.add(member("a"), content{"0": f.minutely(0, 120, 1)})
+	f.add(member("b"), content{"0": f.minutely(0, 120, 1)})
+	f.now = f.now.Add(4 * time.Hour)
+	var comp *Compactor
+	comp = f.compactor(func(c *Config) {
+		c.MergeChunks = func(series ...storage.ChunkSeries) storage.ChunkSeries {
+			files, err := filepath.Glob(filepath.Join(comp.cfg.Dir, "merge-*", "*", "chunks", "000001"))
+			require.NoError(t, err)
+			raw, err := os.ReadFile(files[0])
+			require.NoError(t, err)
+			raw[len(raw)/2] ^= 0xff
+			require.NoError(t, os.WriteFile(files[0], raw, 0o600))
+			return &storage.ChunkSeriesEntry{Lset: series[0].Labels(), ChunkIteratorFn: func(chunks.Iterator) chunks.Iterator {
+				return failedChunks{errors.New("cannot read")}
+			}}
+		}
+	})
+	require.ErrorContains(t, comp.Once(t.Context()), "has changed on disk")
+	require.InDelta(t, 0, f.metric("penstock_compact_quarantined_total"), 0)
+	require.Len(t, f.live(), 2)
+	requireEmptyDir(t, comp.cfg.Dir)
 }

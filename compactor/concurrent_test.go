@@ -6,8 +6,8 @@ package compactor
 import (
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/require"
@@ -40,9 +40,9 @@ func (w *world) listing() []bucket.Listed {
 	return l
 }
 
-func (w *world) mark(id ulid.ULID, details string) {
+func (w *world) mark(id, by ulid.ULID) {
 	if b := w.blocks[id]; b != nil && b.Marks.Deletion == nil {
-		b.Marks.Deletion = &bucket.DeletionMark{ID: id, DeletionTime: w.now / 1000, Details: details}
+		b.Marks.Deletion = bucket.NewSupersededMark(id, time.UnixMilli(w.now), by)
 	}
 }
 
@@ -53,7 +53,7 @@ func (w *world) look(c *worker) {
 	l := w.listing()
 	p := NewPlan(l, rules, all)
 	for _, r := range p.Covered {
-		c.steps = append(c.steps, func() { w.mark(r.Block.Meta.ULID, compactedInto+r.By.Meta.ULID.String()) })
+		c.steps = append(c.steps, func() { w.mark(r.Block.Meta.ULID, r.By.Meta.ULID) })
 	}
 	for _, task := range p.Tasks {
 		lost := false
@@ -72,7 +72,7 @@ func (w *world) look(c *worker) {
 		for _, in := range task.Inputs {
 			c.steps = append(c.steps, func() {
 				if !lost {
-					w.mark(in.Meta.ULID, compactedInto+out.String())
+					w.mark(in.Meta.ULID, out)
 				}
 			})
 		}
@@ -87,7 +87,7 @@ func (w *world) delete() {
 		if b.Marks.Deletion == nil || w.now-b.Marks.Deletion.DeletionTime*1000 < 48*hour {
 			continue
 		}
-		if _, ok := covered[b.Meta.ULID]; !ok && strings.HasPrefix(b.Marks.Deletion.Details, compactedInto) {
+		if _, ok := covered[b.Meta.ULID]; !ok && b.Marks.Deletion.Superseded() {
 			w.refused++
 			w.blocks[b.Meta.ULID].Marks.Deletion = nil
 			continue

@@ -42,7 +42,7 @@ type metrics struct {
 	marked      *prometheus.CounterVec
 	deleted     prometheus.Counter
 	cleaned     prometheus.Counter
-	uncovered   prometheus.Counter
+	bereft      prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, levels []string) *metrics {
@@ -83,16 +83,16 @@ func newMetrics(reg prometheus.Registerer, levels []string) *metrics {
 			bucket.ReasonBroken, reasonIndexSize, reasonOutOfOrder),
 		marked: counters("marked_for_deletion_total", "reason", "Blocks that were marked for deletion.",
 			markCompacted, markCovered, markRetention, markEmpty),
-		deleted:   counter("deleted_blocks_total", "Blocks that were deleted, after the delay."),
-		cleaned:   counter("cleaned_partial_uploads_total", "Uploads that were given up, or deletes that were cut off, whose objects were removed."),
-		uncovered: counter("refused_deletions_total", "Blocks that were to be deleted for being compacted, and of which no other block has the samples. Their marks were removed."),
+		deleted: counter("deleted_blocks_total", "Blocks that were deleted, after the delay."),
+		cleaned: counter("cleaned_partial_uploads_total", "Uploads that were given up, or deletes that were cut off, whose objects were removed."),
+		bereft:  counter("refused_deletions_total", "Blocks that were to be deleted for being compacted, and of which no other block has the samples any more. Their marks were removed."),
 	}
 	for _, level := range levels {
 		m.todo.WithLabelValues(level)
 	}
 	if reg != nil {
 		reg.MustRegister(m.runs, m.runFailures, m.lastSuccess, m.todo, m.oversized, m.foreign, m.compactions, m.failures,
-			m.seconds, m.samples, m.readBytes, m.wroteBytes, m.quarantined, m.marked, m.deleted, m.cleaned, m.uncovered)
+			m.seconds, m.samples, m.readBytes, m.wroteBytes, m.quarantined, m.marked, m.deleted, m.cleaned, m.bereft)
 	}
 	return m
 }

@@ -5,9 +5,12 @@ package compactor
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -33,7 +36,8 @@ func (*quarantinedError) Unwrap() error   { return errQuarantined }
 // run does one task, in a directory of its own, which is gone when it returns.
 func (c *Compactor) run(ctx context.Context, t Task) (err error) {
 	begin := c.cfg.Now()
-	if err := c.cfg.Room(scratchPerInput * bytesOf(t.Inputs)); err != nil {
+	// Whoever works on another group at the same time has asked the same question.
+	if err := c.cfg.Room(scratchPerInput * bytesOf(t.Inputs) * int64(c.cfg.Concurrency)); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp(c.cfg.Dir, "merge-")
@@ -52,6 +56,9 @@ func (c *Compactor) run(ctx context.Context, t Task) (err error) {
 	out, made, err := c.merger.merge(ctx, filepath.Join(dir, "made"), t.Group.Resolution, inputs)
 	var broken *brokenInput
 	if errors.As(err, &broken) {
+		if err := intact(inputs[broken.index].dir, t.Inputs[broken.index].Meta); err != nil {
+			return err // The disk of this node is to blame, and not the block.
+		}
 		return c.quarantine(ctx, Quarantine{Block: t.Inputs[broken.index], Reason: broken.reason, Details: broken.Error()})
 	}
 	if err != nil {
@@ -69,12 +76,12 @@ func (c *Compactor) run(ctx context.Context, t Task) (err error) {
 	c.metrics.seconds.Observe(c.cfg.Now().Sub(begin).Seconds())
 	c.logger.Info("compacted blocks", "group", t.Group.Key, "level", level, "inputs", len(t.Inputs), "block", out.id,
 		"series", out.census.series, "samples", out.census.samples, "duration", c.cfg.Now().Sub(begin))
-	return c.markAll(ctx, t.Inputs, markCompacted, compactedInto+out.id.String())
+	return c.markSuperseded(ctx, t.Inputs, out.id)
 }
 
 // runDownsample makes the aggregates of one block.
 func (c *Compactor) runDownsample(ctx context.Context, t DownsampleTask) (err error) {
-	if err := c.cfg.Room(scratchPerInput * t.Block.Bytes); err != nil {
+	if err := c.cfg.Room(scratchPerInput * t.Block.Bytes * int64(c.cfg.Concurrency)); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp(c.cfg.Dir, "downsample-")
@@ -93,7 +100,7 @@ func (c *Compactor) runDownsample(ctx context.Context, t DownsampleTask) (err er
 	id, ok, err := c.cfg.Downsampler.Downsample(ctx, in.dir, t.Block.Meta, t.Resolution, made)
 	if err != nil {
 		// Unlike a merge this may be the fault of the code as well, but a block that cannot be read is the block's.
-		if _, bad := checkBlock(ctx, in.dir, c.merger.pool, true, c.merger.logger); isBrokenError(bad) {
+		if _, bad := checkBlock(ctx, in.dir, c.merger.pool, true, c.merger.logger); isBrokenError(bad) && intact(in.dir, t.Block.Meta) == nil {
 			return c.quarantine(ctx, Quarantine{Block: t.Block, Reason: bucket.ReasonBroken, Details: bad.Error()})
 		}
 		return fmt.Errorf("downsample block %s: %w", t.Block.Meta.ULID, err)
@@ -201,6 +208,36 @@ func sizeOf(dir string) (int64, error) {
 		return err
 	})
 	return total, err
+}
+
+// intact makes sure that a local copy is still what was downloaded.
+func intact(dir string, meta bucket.Meta) error {
+	for _, file := range meta.Thanos.Files {
+		if file.Hash == nil || file.Hash.Func != "SHA256" {
+			continue
+		}
+		sum, err := checksum(filepath.Join(dir, filepath.FromSlash(file.RelPath)))
+		if err != nil {
+			return err
+		}
+		if sum != file.Hash.Value {
+			return fmt.Errorf("the local copy of %s of block %s has changed on disk", file.RelPath, meta.ULID)
+		}
+	}
+	return nil
+}
+
+func checksum(name string) (_ string, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 func isBrokenError(err error) bool {

@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
@@ -16,22 +18,36 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
+const (
+	// failuresInRowMax ends a run: when several steps in a row fail, it is not the blocks.
+	failuresInRowMax = 3
+	// failingWaitMax bounds the wait before a step that fails again and again is tried once more. Each try downloads the
+	// blocks; six hours are four tries a day.
+	failingWaitMax = 6 * time.Hour
+)
+
+// failing is a step that failed, by its first block.
+type failing struct {
+	times int
+	next  time.Time // Not tried before.
+}
+
 // passing is the state of one run over the bucket.
 type passing struct {
 	*Compactor
 
 	mu sync.Mutex
-	// left are groups that are not touched again in this run: something failed there, or the listing was out of date.
-	left map[string]bool
-	// done are blocks that were dealt with. One that is planned again in the same run shows that the listing is stale.
-	done map[ulid.ULID]bool
-	errs []error
+	// done are blocks that were dealt with in this run, or failed. A step that is planned again for one of them waits for the
+	// next run.
+	done          map[ulid.ULID]bool
+	failuresInRow int
+	errs          []error
 }
 
 // work does all that there is to do, by listings of its own: what a listing shows decides what is done, so that it must not
-// be older than needed. It ends because every step leaves fewer blocks, or leaves out a group.
+// be older than needed. It ends because every step takes blocks out of the run.
 func (c *Compactor) work(ctx context.Context) error {
-	p := &passing{Compactor: c, left: map[string]bool{}, done: map[ulid.ULID]bool{}}
+	p := &passing{Compactor: c, done: map[ulid.ULID]bool{}}
 	for first := true; ctx.Err() == nil; first = false {
 		l, err := c.cfg.Index.Fresh(ctx)
 		if err != nil {
@@ -39,7 +55,8 @@ func (c *Compactor) work(ctx context.Context) error {
 		}
 		t := c.survey(l)
 		if first {
-			p.clean(ctx, l, t)
+			p.forgive(l)
+			p.clean(ctx, t)
 		}
 		if !p.merge(ctx, t) && !p.downsample(ctx, t) {
 			break
@@ -49,6 +66,15 @@ func (c *Compactor) work(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return errors.Join(p.errs...)
+}
+
+// forgive forgets what failed with blocks that are gone.
+func (p *passing) forgive(l bucket.Listing) {
+	there := map[ulid.ULID]bool{}
+	for _, b := range l.Blocks {
+		there[b.Meta.ULID] = true
+	}
+	maps.DeleteFunc(p.failing, func(id ulid.ULID, _ failing) bool { return !there[id] })
 }
 
 // step is one piece of work on some blocks of a group.
@@ -87,7 +113,7 @@ func (p *passing) all(ctx context.Context, steps []step) bool {
 	byGroup := map[string][]step{}
 	var order []string
 	for _, s := range steps {
-		if p.left[s.group.Key] {
+		if !p.begin(s) {
 			continue
 		}
 		if byGroup[s.group.Key] == nil {
@@ -100,59 +126,74 @@ func (p *passing) all(ctx context.Context, steps []step) bool {
 	for _, key := range order {
 		workers.Go(func() error {
 			for _, s := range byGroup[key] {
-				if ctx.Err() != nil || !p.one(ctx, s) {
+				if ctx.Err() != nil || p.futile() {
 					break
 				}
+				p.end(ctx, s, s.do(ctx))
 			}
 			return nil
 		})
 	}
 	_ = workers.Wait() // What fails is in p.errs.
-	return len(order) > 0
+	return len(order) > 0 && !p.futile()
 }
 
-// one does a step. When it is false the rest of the group waits for the next run.
-func (p *passing) one(ctx context.Context, s step) bool {
-	p.mu.Lock()
-	again := slices.ContainsFunc(s.blocks, func(b bucket.Listed) bool { return p.done[b.Meta.ULID] })
+// begin takes the blocks of a step, unless one of them was dealt with, or the step failed before and is to wait.
+func (p *passing) begin(s step) bool {
+	if slices.ContainsFunc(s.blocks, func(b bucket.Listed) bool { return p.done[b.Meta.ULID] }) {
+		return false
+	}
 	for _, b := range s.blocks {
 		p.done[b.Meta.ULID] = true
 	}
-	p.left[s.group.Key] = p.left[s.group.Key] || again
-	p.mu.Unlock()
-	if again {
-		return false
-	}
-	err := s.do(ctx)
-	switch {
-	case err == nil, errors.Is(err, errQuarantined):
-		p.forget(s, err)
-		return true
-	case errors.Is(err, errStale):
-		p.logger.Info("a block is gone that was to be merged; another member was faster", "group", s.group.Key, "err", err)
-	case ctx.Err() == nil:
-		p.metrics.failures.Inc()
-		p.fail(fmt.Errorf("group %s: %w", s.group.Key, err))
-	}
-	p.mu.Lock()
-	p.left[s.group.Key] = true
-	p.mu.Unlock()
-	return false
+	return !p.cfg.Now().Before(p.failing[s.blocks[0].Meta.ULID].next)
 }
 
-// forget lets the sound blocks of a task that was given up for a broken one be planned again.
-func (p *passing) forget(s step, err error) {
-	var q *quarantinedError
-	if !errors.As(err, &q) {
-		return
-	}
+// futile says that it is no use to go on.
+func (p *passing) futile() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, b := range s.blocks {
-		if b.Meta.ULID != q.id {
-			delete(p.done, b.Meta.ULID)
+	return p.failuresInRow >= failuresInRowMax
+}
+
+// end notes what came of a step. Whatever it was, the others go on.
+func (p *passing) end(ctx context.Context, s step, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := s.blocks[0].Meta.ULID
+	var quarantined *quarantinedError
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		p.failuresInRow = 0
+		delete(p.failing, first)
+	case errors.As(err, &quarantined):
+		p.failuresInRow = 0
+		for _, b := range s.blocks { // The sound ones are planned again.
+			if b.Meta.ULID != quarantined.id {
+				delete(p.done, b.Meta.ULID)
+			}
 		}
+	case errors.Is(err, errStale):
+		p.logger.Info("a block is gone that was to be merged; another member was faster", "group", s.group.Key, "err", err)
+	default:
+		p.metrics.failures.Inc()
+		p.failuresInRow++
+		f := p.failing[first]
+		f.next = p.cfg.Now().Add(f.wait(p.cfg.Interval))
+		f.times++
+		p.failing[first] = f
+		p.errs = append(p.errs, fmt.Errorf("group %s: %w", s.group.Key, err))
 	}
+}
+
+// wait is how long to wait after another failure: not at all at first, so that the next run tries again, and then less and
+// less often.
+func (f failing) wait(interval time.Duration) time.Duration {
+	if f.times == 0 {
+		return 0
+	}
+	return min(interval<<min(f.times, 20), failingWaitMax)
 }
 
 func (p *passing) fail(err error) {

@@ -197,6 +197,7 @@ func TestCompactFlags(t *testing.T) {
 		"--compact.consistency-delay=0s":   "--compact.consistency-delay must be above 0",
 		"--compact.block-sync-interval=0s": "--compact.block-sync-interval must be above 0",
 		"--compact.scratch-bytes=-1B":      "must not be below 0",
+		"--compact.block-sync-interval=1h": "must be at most 10m",
 		"--retention.raw=30d":              "",
 		"--compact.scratch-bytes=100GiB":   "",
 		"--compact.block-sync-interval=1m": "",

@@ -12,6 +12,10 @@ import (
 	"github.com/prometheus/common/model"
 )
 
+// blockSyncMax keeps the index of blocks, which may be three times as old, younger than the 45 minutes after which the block
+// store does not trust what it knows any more.
+const blockSyncMax = 10 * time.Minute
+
 // compactConfig is what a node does with the blocks in the bucket.
 type compactConfig struct {
 	enabled          bool
@@ -61,6 +65,9 @@ func (c *config) checkCompact() error {
 		if d <= 0 {
 			return fmt.Errorf("%s must be above 0", flag)
 		}
+	}
+	if time.Duration(c.compact.blockSync) > blockSyncMax {
+		return fmt.Errorf("--compact.block-sync-interval=%s must be at most %s: what members know of the bucket would be too old to be trusted", c.compact.blockSync, blockSyncMax)
 	}
 	if c.compact.scratchBytes < 0 {
 		return fmt.Errorf("--compact.scratch-bytes=%s must not be below 0", c.compact.scratchBytes)

@@ -64,7 +64,7 @@ func (s *server) wireCompaction() error {
 		DefaultTenant:    defaultTenant,
 		Interval:         s.cfg.compactInterval(),
 		BlockDuration:    time.Duration(s.cfg.storage.blockDuration),
-		ConsistencyDelay: min(time.Duration(c.consistencyDelay), time.Duration(s.cfg.storage.blockDuration)/4),
+		ConsistencyDelay: s.cfg.consistencyDelay(),
 		DeletionDelay:    time.Duration(c.deletionDelay),
 		Concurrency:      c.concurrency,
 		ScratchBytes:     int64(c.scratchBytes),
@@ -75,6 +75,15 @@ func (s *server) wireCompaction() error {
 // compactInterval is the interval of the flag, or less for blocks shorter than 2h.
 func (c *config) compactInterval() time.Duration {
 	return interval(time.Duration(c.compact.blockSync), time.Duration(c.storage.blockDuration))
+}
+
+// consistencyDelay is the delay of the flag, or less for blocks shorter than 2h.
+func (c *config) consistencyDelay() time.Duration {
+	d := time.Duration(c.storage.blockDuration)
+	if d >= blockDurationMax {
+		return time.Duration(c.compact.consistencyDelay)
+	}
+	return min(time.Duration(c.compact.consistencyDelay), d/4)
 }
 
 // deletionDelayMin is twice as long as what a member knows of the bucket may be old.

@@ -92,78 +92,47 @@ func splitLabels(external map[string]string, defaultTenant string) (tenant strin
 }
 
 // visible leaves out what queries must not or need not read: blocks that were marked for deletion long ago, blocks whose
-// content another block has, and downsampled blocks whose raw samples are all there.
+// content another block has, and downsampled blocks whose raw samples are all there. One that was marked because another had
+// its content, which is there no more, is read for as long as it is there.
 func visible(blocks []bucket.Listed, now time.Time) []bucket.Listed {
+	covered := bucket.Covered(blocks)
 	groups := map[string][]bucket.Listed{}
 	for _, l := range blocks {
-		if m := l.Marks.Deletion; m != nil && now.Sub(time.Unix(m.DeletionTime, 0)) > ignoreMarkedAfter {
+		m := l.Marks.Deletion
+		if m != nil && !m.Superseded() && now.Sub(time.Unix(m.DeletionTime, 0)) > ignoreMarkedAfter {
 			continue
 		}
-		key := groupKey(l.Meta)
+		if _, ok := covered[l.Meta.ULID]; ok {
+			continue
+		}
+		key := bucket.CopyGroup(l.Meta)
 		groups[key] = append(groups[key], l)
 	}
 	var found []bucket.Listed
 	for _, group := range groups {
-		found = append(found, withoutCovered(group)...)
+		found = append(found, withoutAggregated(group)...)
 	}
 	slices.SortFunc(found, func(a, b bucket.Listed) int { return a.Meta.ULID.Compare(b.Meta.ULID) })
 	return found
 }
 
-// groupKey tells apart blocks whose sources must not be compared. Compaction drops the member's label, so that a
-// compacted block and its inputs differ in it.
-func groupKey(m bucket.Meta) string {
-	b := labels.NewBuilder(labels.FromMap(m.Thanos.Labels))
-	return b.Del(bucket.LabelReceiveReplica).Labels().String()
-}
-
-// withoutCovered drops every block whose sources are a subset of those of another block of the same resolution; of equal
-// ones the oldest stays. Then it drops downsampled blocks of which raw blocks have every source: until downsampled
-// samples can be read they are of use to nobody, and where they are all that is left a query must be told.
-func withoutCovered(group []bucket.Listed) []bucket.Listed {
-	slices.SortFunc(group, func(a, b bucket.Listed) int {
-		return cmp.Or(
-			cmp.Compare(a.Meta.Thanos.Downsample.Resolution, b.Meta.Thanos.Downsample.Resolution),
-			-cmp.Compare(len(sourcesOf(a)), len(sourcesOf(b))),
-			a.Meta.ULID.Compare(b.Meta.ULID),
-		)
-	})
-	type key struct {
-		resolution int64
-		source     ulid.ULID
-	}
-	having := map[key][]map[ulid.ULID]struct{}{} // The source sets of kept blocks that have a source.
-	raw := map[ulid.ULID]struct{}{}              // All sources of kept raw blocks.
-	var kept []bucket.Listed
+// withoutAggregated drops downsampled blocks of which raw blocks have every source: until downsampled samples can be read they
+// are of use to nobody, and where they are all that is left a query must be told.
+func withoutAggregated(group []bucket.Listed) []bucket.Listed {
+	raw := map[ulid.ULID]struct{}{} // All sources of raw blocks.
 	for _, l := range group {
-		sources, resolution := sourcesOf(l), l.Meta.Thanos.Downsample.Resolution
-		isCovered := func(set map[ulid.ULID]struct{}) bool {
-			return !slices.ContainsFunc(sources, func(id ulid.ULID) bool { _, ok := set[id]; return !ok })
-		}
-		if slices.ContainsFunc(having[key{resolution, sources[0]}], isCovered) || (resolution > 0 && isCovered(raw)) {
-			continue
-		}
-		set := make(map[ulid.ULID]struct{}, len(sources))
-		for _, id := range sources {
-			set[id] = struct{}{}
-			if resolution == 0 {
+		if l.Meta.Thanos.Downsample.Resolution == 0 {
+			for _, id := range bucket.SourcesOf(l.Meta) {
 				raw[id] = struct{}{}
 			}
 		}
-		for id := range set {
-			having[key{resolution, id}] = append(having[key{resolution, id}], set)
-		}
-		kept = append(kept, l)
 	}
-	return kept
-}
-
-// sourcesOf returns the blocks that went into a block: itself when it does not say.
-func sourcesOf(l bucket.Listed) []ulid.ULID {
-	if s := l.Meta.Compaction.Sources; len(s) > 0 {
-		return s
-	}
-	return []ulid.ULID{l.Meta.ULID}
+	return slices.DeleteFunc(group, func(l bucket.Listed) bool {
+		return l.Meta.Thanos.Downsample.Resolution > 0 && !slices.ContainsFunc(bucket.SourcesOf(l.Meta), func(id ulid.ULID) bool {
+			_, ok := raw[id]
+			return !ok
+		})
+	})
 }
 
 // readable is nil for blocks with raw samples.

@@ -18,7 +18,8 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
-// TestVisible reads blocks as "id=sources" with options: "@resolution", "!hours since the deletion mark", "#replica".
+// TestVisible reads blocks as "id=sources" with options: "@resolution", "!time since the deletion mark", "~time since it was
+// marked as superseded", "?" quarantined, "#replica".
 func TestVisible(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	id := func(letter byte) ulid.ULID { return ulid.MustNew(uint64(letter), nil) }
@@ -39,6 +40,12 @@ func TestVisible(t *testing.T) {
 				d, err := time.ParseDuration(value)
 				require.NoError(t, err)
 				l.Marks.Deletion = bucket.NewDeletionMark(l.Meta.ULID, now.Add(-d), "")
+			case '~':
+				d, err := time.ParseDuration(value)
+				require.NoError(t, err)
+				l.Marks.Deletion = bucket.NewSupersededMark(l.Meta.ULID, now.Add(-d), id('x'))
+			case '?':
+				l.Marks.NoCompact = bucket.NewNoCompactMark(l.Meta.ULID, now, bucket.ReasonBroken, "")
 			case '#':
 				l.Meta.Thanos.Labels[bucket.LabelReceiveReplica] = value
 			case '%':
@@ -74,6 +81,12 @@ func TestVisible(t *testing.T) {
 	f("", "a=a !24h1s")
 	f("a", "a=a", "b=ab !25h") // What hid a block is gone.
 	f("c", "a=a !1h", "b=b !1h", "c=ab")
+	f("b", "a=a !1h", "b=ab")
+	f("ab", "a=a", "b=ab !1h")               // What goes hides nothing that stays.
+	f("c", "a=a ~1h", "b=b ~30h", "c=ab")    // Compacted.
+	f("ab", "a=a ~1h", "b=b ~30h")           // Compacted, and what was made of them is gone.
+	f("abc", "a=a ~1h", "b=b ~1h", "c=ab ?") // It cannot be read.
+	f("d", "c=ab ?", "d=ab")
 	f("c", "c=ab", "d=ab @5m", "e=ab @1h")
 	f("d", "d=ab @5m")
 	f("ad", "a=a", "d=ab @5m") // Not all of its raw samples are there.

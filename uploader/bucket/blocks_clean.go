@@ -5,6 +5,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,27 +17,26 @@ import (
 //
 // An upload that goes on in this very moment may lose objects. It finds out before it is done, see PutBlock.
 func (b *Blocks) DeletePartial(ctx context.Context, id ulid.ULID, notAfter time.Time) (bool, error) {
-	var keys []string
 	active := false
 	err := b.bucket.List(ctx, id.String()+"/", true, func(o Object) error {
-		active = active || o.Key == key(id, metaFile) || o.ModTime.After(notAfter)
-		if o.Key != key(id, deletionMarkFile) {
-			keys = append(keys, o.Key)
-		}
+		active = active || o.ModTime.After(notAfter)
 		return nil
 	})
+	if err == nil && !active {
+		_, err = b.Meta(ctx, id)
+		// Visible, or of a version that is not ours.
+		active = err == nil || (errors.Is(err, ErrBadMeta) && !errors.Is(err, errTorn))
+		if active || errors.Is(err, ErrNotFound) || errors.Is(err, errTorn) {
+			err = nil
+		}
+	}
 	if err != nil {
 		return false, fmt.Errorf("clean partial block %s: %w", id, err)
 	}
 	if active {
 		return false, nil
 	}
-	for _, k := range append(keys, key(id, deletionMarkFile)) {
-		if err := b.bucket.Delete(ctx, k); err != nil {
-			return false, fmt.Errorf("clean partial block %s: %w", id, err)
-		}
-	}
-	return true, nil
+	return true, b.Delete(ctx, id)
 }
 
 // RemoveDeletionMark takes back that a block is to be deleted.

@@ -41,7 +41,7 @@ type Listed struct {
 // Partial is a directory without a readable meta.json: an upload under way or given up, or a delete under way.
 type Partial struct {
 	ID           ulid.ULID
-	HasMeta      bool // There is a meta.json, which cannot be understood; perhaps by this version only.
+	HasMeta      bool // There is a meta.json that is not torn and cannot be understood; perhaps by this version only.
 	Objects      int
 	Bytes        int64
 	LastModified time.Time // Of the newest object.
@@ -88,7 +88,6 @@ type blockObjects struct {
 	objects  int
 	bytes    int64 // Of the block's files.
 	modified time.Time
-	hasMeta  bool
 }
 
 func (o *blockObjects) add(rel string, obj Object) {
@@ -99,7 +98,6 @@ func (o *blockObjects) add(rel string, obj Object) {
 	if obj.ModTime.After(o.modified) {
 		o.modified = obj.ModTime
 	}
-	o.hasMeta = o.hasMeta || rel == metaFile
 	if rel == metaFile || isMark(rel) {
 		o.small = append(o.small, obj)
 	}
@@ -172,12 +170,14 @@ func assemble(found map[ulid.ULID]*blockObjects, contents map[string]cachedConte
 	for id, objects := range found {
 		var meta *Meta
 		var marks Marks
+		hasMeta := false
 		for _, o := range objects.small {
 			c, ok := contents[o.Key]
 			switch {
 			case !ok:
 			case c.err != nil:
 				l.Problems = append(l.Problems, c.err)
+				hasMeta = hasMeta || (errors.Is(c.err, ErrBadMeta) && !errors.Is(c.err, errTorn))
 			case c.meta != nil:
 				meta = c.meta
 			case c.marks.Deletion != nil:
@@ -190,7 +190,7 @@ func assemble(found map[ulid.ULID]*blockObjects, contents map[string]cachedConte
 		}
 		if meta == nil {
 			l.Partial = append(l.Partial, Partial{
-				ID: id, HasMeta: objects.hasMeta, Objects: objects.objects, Bytes: objects.bytes, LastModified: objects.modified, Marks: marks,
+				ID: id, HasMeta: hasMeta, Objects: objects.objects, Bytes: objects.bytes, LastModified: objects.modified, Marks: marks,
 			})
 			continue
 		}

@@ -34,8 +34,8 @@ func CopyGroup(m Meta) string {
 //
 //   - a block is covered when all its sources are among those of another block of the same resolution and copy group;
 //   - of several with equal sources the oldest is not covered;
-//   - nothing that is there to stay is covered by what is not: by a block that is marked for deletion, or by one that is
-//     quarantined because it cannot be read.
+//   - a block that is quarantined because it cannot be read covers none that can, and one that is marked for deletion none
+//     that is there to stay.
 //
 // That is an order without circles, so that whatever is deleted for being covered, what covers it stays. It is a pure
 // function, and the order of the blocks does not matter.
@@ -81,12 +81,12 @@ func Covered(blocks []Listed) map[ulid.ULID]ulid.ULID {
 	return covered
 }
 
-// trust orders blocks by how sure it is that they can be read tomorrow.
+// trust orders blocks by how long they can be read: tomorrow as well, today, or not at all.
 func trust(m Marks) int {
 	switch {
-	case m.Deletion != nil:
-		return 2
 	case m.NoCompact != nil && m.NoCompact.Reason == ReasonBroken:
+		return 2
+	case m.Deletion != nil:
 		return 1
 	default:
 		return 0

@@ -53,6 +53,7 @@ func TestCovered(t *testing.T) {
 		"what goes is covered by what stays":   {[]bucket.Listed{marked(numbered(1, merged)), numbered(3, merged, 1)}, map[byte]byte{1: 3}},
 		"what cannot be read covers nothing":   {[]bucket.Listed{numbered(4, merged, 1, 2), broken(numbered(3, merged, 1, 2, 5))}, nil},
 		"it is covered, though older":          {[]bucket.Listed{numbered(4, merged, 1, 2), broken(numbered(3, merged, 1, 2))}, map[byte]byte{3: 4}},
+		"what goes covers what cannot be read": {[]bucket.Listed{marked(numbered(4, merged, 1, 2)), broken(numbered(3, merged, 1))}, map[byte]byte{3: 4}},
 		"between marked ones the larger stays": {[]bucket.Listed{marked(numbered(1, merged)), marked(numbered(3, merged, 1, 2))}, map[byte]byte{1: 3}},
 	} {
 		got := map[byte]byte{}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -77,6 +78,18 @@ func NewNoCompactMark(id ulid.ULID, now time.Time, reason, details string) *NoCo
 func NewNoDownsampleMark(id ulid.ULID, now time.Time, reason, details string) *NoDownsampleMark {
 	return &NoDownsampleMark{ID: id, Version: markVersion, Details: details, NoDownsampleTime: now.Unix(), Reason: reason}
 }
+
+// compactedInto begins the details of a deletion mark on a block that another one has made superfluous; the name of that one follows.
+const compactedInto = "compacted into "
+
+// NewSupersededMark returns a deletion mark that says that the block by has everything that went into block id.
+func NewSupersededMark(id ulid.ULID, now time.Time, by ulid.ULID) *DeletionMark {
+	return NewDeletionMark(id, now, compactedInto+by.String())
+}
+
+// Superseded says whether the block was marked because another one had everything that went into it. It must not go, nor be
+// left out of answers, when that is no longer so. Other marks are by somebody's will.
+func (m *DeletionMark) Superseded() bool { return strings.HasPrefix(m.Details, compactedInto) }
 
 // Mark writes a mark beside its block, and reads it back. An earlier mark of the same kind stays as it is: the delay of a
 // deletion runs from the first one. One that cannot be understood, as a broken PUT leaves it, is replaced.

@@ -73,10 +73,16 @@ type Hash struct {
 // ErrBadMeta says that a meta.json cannot be understood: torn, of another version, or not one at all.
 var ErrBadMeta = errors.New("bad meta.json")
 
+// errTorn says that a meta.json ends too early, or is no JSON at all: a PUT that broke left it, and it says nothing.
+var errTorn = fmt.Errorf("%w: it is torn", ErrBadMeta)
+
 // ParseMeta reads the content of the meta.json of block id. Errors are ErrBadMeta.
 func ParseMeta(id ulid.ULID, content []byte) (Meta, error) {
 	var m Meta
 	if err := json.Unmarshal(content, &m); err != nil {
+		if !json.Valid(content) {
+			return Meta{}, fmt.Errorf("%w: %w", errTorn, err)
+		}
 		return Meta{}, fmt.Errorf("%w: %w", ErrBadMeta, err)
 	}
 	switch {
