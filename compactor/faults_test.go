@@ -4,7 +4,9 @@
 package compactor
 
 import (
+	"context"
 	"flag"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -160,4 +162,88 @@ func TestOwnersAreAsked(t *testing.T) {
 	require.True(t, asked[KeyIndex])
 	require.True(t, asked[`0@{tenant_id="t"}`])
 	require.NotContains(t, f.faulty.Log(), "put penstock/block-index.json.gz")
+}
+
+// staleLists answers some listings as they were the last time.
+type staleLists struct {
+	bucket.Bucket
+	stale func() bool
+
+	mu    sync.Mutex
+	lists map[string][]bucket.Object
+}
+
+func (s *staleLists) List(ctx context.Context, prefix string, recursive bool, fn func(bucket.Object) error) error {
+	s.mu.Lock()
+	objects, known := s.lists[prefix]
+	s.mu.Unlock()
+	if !known || !s.stale() {
+		objects = nil
+		if err := s.Bucket.List(ctx, prefix, recursive, func(o bucket.Object) error { objects = append(objects, o); return nil }); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.lists[prefix] = objects
+		s.mu.Unlock()
+	}
+	for _, o := range objects {
+		if err := fn(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestBadStores lets three compactors work at once on stores where much goes wrong: calls fail before or after they were done,
+// are cut off half-way, and listings are old. Nothing is lost at any time, and the end is as on a good one.
+func TestBadStores(t *testing.T) {
+	template := newFixture(t)
+	want := content{"0": template.minutely(0, 480, 1), "1": template.minutely(3, 100, 1)}
+	for _, m := range []string{"a", "b", "c"} {
+		for i := range 4 {
+			template.add(member(m), content{"0": want["0"][120*i : 120*(i+1)]})
+		}
+	}
+	template.add(member("b"), content{"1": want["1"]})
+	for seed := range uint64(5) {
+		f := template.clone()
+		var mu sync.Mutex
+		random := rand.New(rand.NewPCG(seed, 3))
+		one := func(in int) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return random.IntN(in) == 0
+		}
+		fault := func(_ int, op, _ string) (buckettest.Fault, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			return buckettest.Fault(random.IntN(3)), random.IntN(30) == 0
+		}
+		now := func() time.Time { return f.now }
+		f.now = f.now.Add(5 * time.Hour)
+		var compactors []*Compactor
+		for i := range 3 {
+			faulty := buckettest.NewFaulty(&staleLists{Bucket: f.store, stale: func() bool { return one(4) }, lists: map[string][]bucket.Object{}})
+			faulty.FailWhen(fault)
+			compactors = append(compactors, f.compactor(func(c *Config) {
+				c.Dir = filepath.Join(t.TempDir(), string(rune('0'+i)))
+				c.Blocks = bucket.NewBlocks(faulty, now)
+				c.Index = bucket.NewIndex(bucket.IndexConfig{Blocks: c.Blocks, Now: now, Reuse: 1}, nil)
+				c.Attempts, c.Concurrency = 2, 2
+			}))
+		}
+		for range 6 {
+			var all sync.WaitGroup
+			for _, c := range compactors {
+				all.Go(func() { _ = c.Once(t.Context()) })
+			}
+			all.Wait()
+			require.Empty(t, missing(want, f.read(f.live())), "seed %d: lost in between", seed)
+			f.now = f.now.Add(14 * time.Hour)
+		}
+		f.finish(nil)
+		require.Equal(t, want, f.read(f.live()), "seed %d", seed)
+		require.Len(t, f.listing().Blocks, 1, "seed %d: %s", seed, f.shape())
+		require.Empty(t, f.listing().Partial, "seed %d", seed)
+	}
 }

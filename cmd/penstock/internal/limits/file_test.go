@@ -110,6 +110,7 @@ func TestDocumentation(t *testing.T) {
 	}
 	defaults := builtIn()
 	want := map[string]string{"node.require_tenant": "false", "node.max_tenants": number(tsdbstore.DefaultMaxTenants), "node.max_series": "none"}
+	want["retention_raw"], want["retention_5m"], want["retention_1h"] = "`--retention.raw`", "`--retention.5m`", "`--retention.1h`"
 	for _, l := range defaults.limits() {
 		want[l.name] = number(l.value)
 		if l.value == 0 {
