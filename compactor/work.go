@@ -125,17 +125,21 @@ func (p *passing) all(ctx context.Context, steps []step) bool {
 	workers.SetLimit(p.cfg.Concurrency)
 	for _, key := range order {
 		workers.Go(func() error {
-			for _, s := range byGroup[key] {
-				if ctx.Err() != nil || p.futile() {
-					break
-				}
-				p.end(ctx, s, s.do(ctx))
-			}
-			return nil
+			p.inOrder(ctx, byGroup[key])
+			return nil // What fails is in p.errs.
 		})
 	}
-	_ = workers.Wait() // What fails is in p.errs.
+	_ = workers.Wait()
 	return len(order) > 0 && !p.futile()
+}
+
+func (p *passing) inOrder(ctx context.Context, steps []step) {
+	for _, s := range steps {
+		if ctx.Err() != nil || p.futile() {
+			return
+		}
+		p.end(ctx, s, s.do(ctx))
+	}
 }
 
 // begin takes the blocks of a step, unless one of them was dealt with, or the step failed before and is to wait.

@@ -123,7 +123,7 @@ func (b *Blocks) missing(ctx context.Context, id ulid.ULID, cause error) error {
 	case err != nil:
 		return errors.Join(err, cause)
 	case there:
-		return fmt.Errorf("%w: %s", ErrBroken, cause)
+		return fmt.Errorf("%w: %s", ErrBroken, cause.Error()) // It must not be taken for a block that is gone.
 	default:
 		return cause
 	}
