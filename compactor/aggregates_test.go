@@ -129,14 +129,18 @@ type hourly struct {
 	empty bool
 }
 
-func (h *hourly) Downsample(_ context.Context, src string, meta bucket.Meta, resolution int64, dst string) (ulid.ULID, bool, error) {
+func (h *hourly) Downsample(_ context.Context, src string, resolution int64, dst string) (ulid.ULID, bool, error) {
 	h.calls++
 	require.Equal(h.t, Resolution5m, resolution)
 	require.FileExists(h.t, filepath.Join(src, "index"))
 	if h.fail != nil || h.empty {
 		return ulid.ULID{}, false, h.fail
 	}
-	out := meta.BlockMeta
+	raw, err := os.ReadFile(filepath.Join(src, "meta.json"))
+	require.NoError(h.t, err)
+	var meta tsdb.BlockMeta
+	require.NoError(h.t, json.Unmarshal(raw, &meta))
+	out := meta
 	out.ULID = blockNumber(meta.MaxTime, h.calls)
 	out.Stats = tsdb.BlockStats{}
 	return writeAggregates(h.t, dst, out, map[string]chunks.Meta{

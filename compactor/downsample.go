@@ -14,10 +14,10 @@ import (
 
 // Downsampler makes a block of aggregates of a block.
 type Downsampler interface {
-	// Downsample reads the block in the directory src, whose meta.json is meta, and writes one of the given resolution in ms
-	// into a new directory below dst, which is named by the ULID that it returns. It is false when there is nothing to
-	// aggregate, and then nothing is left in dst. Sources and time range of the new block are those of meta.
-	Downsample(ctx context.Context, src string, meta bucket.Meta, resolution int64, dst string) (ulid.ULID, bool, error)
+	// Downsample reads the block in the directory src and writes one of the given resolution in ms into a new directory below
+	// dst, which is named by the ULID that it returns. It is false when there is nothing to aggregate, and then nothing is
+	// left in dst. Sources and time range of the new block are those of the old one.
+	Downsample(ctx context.Context, src string, resolution int64, dst string) (ulid.ULID, bool, error)
 }
 
 // The ages at which blocks are downsampled, in units of the shortest range: Thanos' 40 h and 10 d for blocks of 2h.

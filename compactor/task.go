@@ -97,7 +97,7 @@ func (c *Compactor) runDownsample(ctx context.Context, t DownsampleTask) (err er
 	if err := os.Mkdir(made, dirMode); err != nil {
 		return err
 	}
-	id, ok, err := c.cfg.Downsampler.Downsample(ctx, in.dir, t.Block.Meta, t.Resolution, made)
+	id, ok, err := c.cfg.Downsampler.Downsample(ctx, in.dir, t.Resolution, made)
 	if err != nil {
 		// Unlike a merge this may be the fault of the code as well, but a block that cannot be read is the block's.
 		if _, bad := checkBlock(ctx, in.dir, c.merger.pool, true, c.merger.logger); isBrokenError(bad) && intact(in.dir, t.Block.Meta) == nil {
