@@ -47,7 +47,8 @@ type loadgenConfig struct {
 // the timed part is little more than writing bytes to sockets.
 func addLoadgen(app *kingpin.Application) (name string, run func(ctx context.Context, out io.Writer) error) {
 	cfg := &loadgenConfig{}
-	cmd := app.Command("loadgen", "Send pre-encoded remote-write load to receivers and print what it cost as one line of JSON.")
+	loadgen := app.Command("loadgen", "Make load: requests to receivers, or blocks.")
+	cmd := loadgen.Command("send", "Send pre-encoded remote-write load to receivers and print what it cost as one line of JSON. What loadgen does without a command.").Default()
 	cmd.Flag("url", "Remote-write URL. Repeatable; requests go to the URLs by turns.").
 		Default("http://127.0.0.1:9009/api/v1/write").StringsVar(&cfg.urls)
 	cmd.Flag("series", "Number of series.").Default("100000").IntVar(&cfg.series)

@@ -66,7 +66,7 @@ func runLoadgen(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	app := kingpin.New("penstock", "").Terminate(nil)
 	name, run := addLoadgen(app)
-	require.Equal(t, "loadgen", name)
+	require.Equal(t, "loadgen send", name)
 	_, err := app.Parse(append([]string{"loadgen"}, args...))
 	require.NoError(t, err)
 	var out bytes.Buffer

@@ -8,6 +8,7 @@
 //	penstock                 run a node (every flag has a default)
 //	penstock demo            three nodes and a simulated HA pair on this machine
 //	penstock loadgen         pre-encoded remote-write load against a receiver
+//	penstock loadgen blocks  blocks of a formula, for a year or more
 //	penstock ring            the members and slots of a running cluster
 //	penstock senders         what each sender delivered and what became of it
 //	penstock drain           take a member out of the cluster for good
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 	commands := map[string]func(context.Context, io.Writer) error{}
 	for _, add := range []func(*kingpin.Application) (string, func(context.Context, io.Writer) error){
-		addRun, addDemo, addLoadgen, addRing, addSenders, addDrain, addCheck,
+		addRun, addDemo, addLoadgen, addLoadgenBlocks, addRing, addSenders, addDrain, addCheck,
 	} {
 		name, f := add(app)
 		commands[name] = f
