@@ -25,6 +25,8 @@ var allowed = map[string][]string{
 	"ingest":             {"ring", "ingest/hint"},
 	"compactor":          {"uploader/bucket"},
 	"querier/blockstore": {"uploader/bucket"},
+	// What operators do to a bucket: by the layout that one package knows, and on directories that are blocks.
+	"uploader/buckettool": {"uploader/bucket", "uploader/blockdir"},
 	// The simulation plays whole clusters of the real code. Nothing imports it.
 	"sim": {"ingest", "ingest/hint", "querier", "querier/dedup", "ring", "tsdbstore"},
 	// A conformance suite is part of what it tests.

@@ -12,6 +12,7 @@
 //	penstock ring            the members and slots of a running cluster
 //	penstock senders         what each sender delivered and what became of it
 //	penstock drain           take a member out of the cluster for good
+//	penstock bucket          list, verify, mark and clean up blocks in object storage
 //	penstock check config    read the flags and files of a node and say what is wrong
 package main
 
@@ -20,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
@@ -36,6 +38,10 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
+	var exit exitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.code)
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "penstock: error: %s\n", oneLine(err))
 		os.Exit(1)
@@ -67,6 +73,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		name, f := add(app)
 		commands[name] = f
 	}
+	maps.Copy(commands, addBucket(app))
 
 	name, err := app.Parse(args)
 	if err != nil {
