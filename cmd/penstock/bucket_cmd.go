@@ -37,7 +37,7 @@ func addBucket(app *kingpin.Application) map[string]command {
 	cmd.Flag("output", "Format of what is printed: table or json.").Default("table").EnumVar(&cfg.output, "table", "json")
 	commands := map[string]command{}
 	for _, add := range []func(*kingpin.CmdClause, *bucketConfig) (string, command){
-		addBucketLs, addBucketInspect, addBucketVerify, addBucketMark, addBucketCleanup,
+		addBucketLs, addBucketInspect, addBucketVerify, addBucketMark, addBucketCleanup, addBucketRewrite,
 	} {
 		name, f := add(cmd, cfg)
 		commands[name] = f
@@ -126,7 +126,7 @@ func parseIDs(texts []string) ([]ulid.ULID, error) {
 	return ids, nil
 }
 
-// oneID is parseIDs for a command that needs at least one.
+// someIDs is parseIDs for a command that needs at least one.
 func someIDs(texts []string) ([]ulid.ULID, error) {
 	if len(texts) == 0 {
 		return nil, errors.New("--id is missing: it names the block")
