@@ -37,7 +37,7 @@ func addBucket(app *kingpin.Application) map[string]command {
 	cmd.Flag("output", "Format of what is printed: table or json.").Default("table").EnumVar(&cfg.output, "table", "json")
 	commands := map[string]command{}
 	for _, add := range []func(*kingpin.CmdClause, *bucketConfig) (string, command){
-		addBucketLs, addBucketInspect, addBucketVerify, addBucketMark, addBucketCleanup, addBucketRewrite,
+		addBucketLs, addBucketInspect, addBucketVerify, addBucketMark, addBucketCleanup, addBucketRewrite, addBucketRetention,
 	} {
 		name, f := add(cmd, cfg)
 		commands[name] = f

@@ -14,6 +14,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/penstock-io/penstock/cmd/penstock/internal/limits"
 	"github.com/penstock-io/penstock/compactor"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/ring"
@@ -105,7 +106,11 @@ func (s *server) compacted(ctx context.Context, id ulid.ULID) (bool, error) {
 
 // retention is how long a tenant's blocks stay in the bucket: what the limits file says, or else the flags.
 func (s *server) retention(tenant string) compactor.Retention {
-	set, c := s.limits.Current().Of(tenant), &s.cfg.compact
+	return retentionOf(s.limits.Current(), &s.cfg.compact, tenant)
+}
+
+func retentionOf(limits *limits.Set, c *compactConfig, tenant string) compactor.Retention {
+	set := limits.Of(tenant)
 	return compactor.Retention{
 		Raw:         set.RetentionRaw.Or(c.retentionRaw),
 		FiveMinutes: set.Retention5m.Or(c.retention5m),
