@@ -12,7 +12,8 @@
 //	penstock ring            the members and slots of a running cluster
 //	penstock senders         what each sender delivered and what became of it
 //	penstock drain           take a member out of the cluster for good
-//	penstock bucket          list, verify, mark and clean up blocks in object storage
+//	penstock bucket          list, verify, change and clean up blocks in object storage
+//	penstock import          bring blocks of a Prometheus or of another bucket into the bucket
 //	penstock check config    read the flags and files of a node and say what is wrong
 package main
 
@@ -68,7 +69,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 	commands := map[string]func(context.Context, io.Writer) error{}
 	for _, add := range []func(*kingpin.Application) (string, func(context.Context, io.Writer) error){
-		addRun, addDemo, addLoadgen, addLoadgenBlocks, addRing, addSenders, addDrain, addCheck,
+		addRun, addDemo, addLoadgen, addLoadgenBlocks, addRing, addSenders, addDrain, addCheck, addImport,
 	} {
 		name, f := add(app)
 		commands[name] = f
