@@ -180,3 +180,23 @@ func TestBlockOfAnOldWriter(t *testing.T) {
 		require.NoError(t, queryBlock(t, f.open(nil), 0), "meta.json does not say what the files are")
 	}
 }
+
+// FuzzManifest reads what may be left of a manifest after a crash of the host.
+func FuzzManifest(f *testing.F) {
+	l, err := newLayout([]bucket.File{{RelPath: "index", SizeBytes: 3 << 20}, {RelPath: "chunks/000001", SizeBytes: 100}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	header := encodeHeader(l)
+	f.Add(header)
+	f.Add(header[:len(header)-1])
+	f.Add(slices.Repeat([]byte{0}, 100))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		got, length, err := decodeHeader(content)
+		if err != nil {
+			require.ErrorIs(t, err, errManifest)
+			return
+		}
+		require.Equal(t, content[:length], encodeHeader(got), "one layout has one header")
+	})
+}
