@@ -182,6 +182,17 @@ func TestIntroducer(t *testing.T) {
 	introduced, _ = ask()
 	require.True(t, introduced, "the name took writes before")
 
+	// A member of a version that knows no newcomers lets it in.
+	old := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(old.Close)
+	first := NewHistory(Record{Member: self, LastSeen: testTime}, nil, 3)
+	i.View = func() *View { return first.View(testTime) }
+	introduced, _ = ask()
+	require.False(t, introduced, "it knows nobody yet")
+	first.Seen(Record{Member: Member{Name: "o", State: Active, InternalAddr: strings.TrimPrefix(old.URL, "http://")}, LastSeen: testTime})
+	introduced, _ = ask()
+	require.True(t, introduced)
+
 	resp, err := http.Post("http://"+mustMember(t, h, "b").InternalAddr+"?"+url.Values{"member": {"j"}}.Encode(), "", nil)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())

@@ -38,18 +38,11 @@ func (h *hints) Append(member string, payload []byte) error {
 	}
 	h.turn <- struct{}{}
 	defer func() { <-h.turn }()
-	h.p.disk.mu.Lock()
-	full := h.p.disk.failing
-	h.p.disk.mu.Unlock()
-	if full {
-		h.p.w.hintLost(h.p.host.name, member, "disk full")
-		return errNoSpace
-	}
 	if err := h.p.gate(); err != nil {
 		return err
 	}
 	if err := h.log.Append(member, payload); err != nil {
-		h.p.w.hintLost(h.p.host.name, member, err.Error())
+		h.p.w.events.add("%s cannot keep a hint for %s: %v", h.p.host.name, member, err)
 		return err
 	}
 	if err := h.p.reach("hint.torn"); err != nil {
@@ -65,6 +58,16 @@ func (h *hints) NoteShort(members string) {
 	if !h.p.w.safety.debtsOff && h.p.gate() == nil {
 		h.log.NoteShort(members)
 	}
+}
+
+// room is hint.Config.Room: the low-water mark, below which there is still place for a debt.
+func (h *hints) room() error {
+	h.p.disk.mu.Lock()
+	defer h.p.disk.mu.Unlock()
+	if h.p.disk.failing {
+		return errNoSpace
+	}
+	return nil
 }
 
 // Pending implements ingest.HintLog.

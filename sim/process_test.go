@@ -149,10 +149,13 @@ func (p *process) start(ctx context.Context) error {
 	if safe.bootIDOff {
 		p.bootID = ""
 	}
-	if p.log, err = hint.Open(hint.Config{Dir: p.disk.hintDir, Sync: p.w.plan.syncs, BootID: p.bootID, Now: p.now}, quiet, nil); err != nil {
+	p.hints = &hints{p: p, off: safe.hintsOff, turn: make(chan struct{}, 1)}
+	if p.log, err = hint.Open(hint.Config{
+		Dir: p.disk.hintDir, Sync: p.w.plan.syncs, BootID: p.bootID, Room: p.hints.room, Now: p.now,
+	}, quiet, nil); err != nil {
 		return err
 	}
-	p.hints = &hints{log: p.log, p: p, off: safe.hintsOff, turn: make(chan struct{}, 1)}
+	p.hints.log = p.log
 	p.members = newMembership(p)
 
 	client := &http.Client{Transport: p}

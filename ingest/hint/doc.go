@@ -15,7 +15,8 @@
 //
 // Payloads are opaque. A hint may be sent twice, after a crash, so what receives
 // it must be idempotent; it is never skipped silently. What is lost to age, to
-// the bound on bytes, to a failed write or to a damaged file is counted.
+// the bound on bytes, to a failed write, to a damaged file or to a crash of the
+// host is a [Debt]: the member is told when it misses writes that no hint brings.
 //
 // The format is in docs/format/hint.md.
 package hint
