@@ -42,8 +42,8 @@ type flight struct {
 type loaded []*flight
 
 // load makes sure that every wanted page was ready or is in one of the flights that it returns. Ready pages of the index stay
-// so while the caller uses the block, others may be taken away again. Requests for neighbouring pages are one, and no page is
-// fetched twice at the same time.
+// so while the caller uses the block, others may be taken away again. Requests for neighbouring pages are one, and none that is
+// wanted is fetched twice at the same time.
 //
 // With hold also pages that are ready are fetched, so that the flights have all: for those that were taken away before they
 // could be read.
