@@ -42,7 +42,7 @@ func addBucketCleanup(parent *kingpin.CmdClause, cfg *bucketConfig) (string, com
 			return errors.New("--partial-age must be at least 1h: what is younger may be an upload that goes on")
 		}
 		rules := buckettool.CleanupRules{Now: cfg.now(), DeletionDelay: time.Duration(delay), PartialAge: time.Duration(age)}
-		return cfg.withBlocks(func(blocks *bucket.Blocks) error {
+		return cfg.withBlocks(ctx, func(blocks *bucket.Blocks) error {
 			l, err := blocks.Metas(ctx)
 			if err != nil {
 				return err

@@ -46,12 +46,21 @@ func addBucket(app *kingpin.Application) map[string]command {
 }
 
 // withBlocks opens the bucket for the time of do.
-func (c *bucketConfig) withBlocks(do func(*bucket.Blocks) error) error {
+func (c *bucketConfig) withBlocks(ctx context.Context, do func(*bucket.Blocks) error) error {
 	blocks, closer, err := c.objstore.openBlocks("")
 	if err != nil {
 		return err
 	}
-	return closeAfter(do(blocks), closer)
+	return stopped(ctx, closeAfter(do(blocks), closer))
+}
+
+// stopped makes a failure of being told to stop, which is none for a node: what the command was to do is not done.
+func stopped(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		// As text: it must not be taken for context.Canceled.
+		return fmt.Errorf("stopped before it was done: %s", oneLine(err))
+	}
+	return err
 }
 
 // printJSON writes v as --output=json does.

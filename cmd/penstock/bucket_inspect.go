@@ -34,7 +34,7 @@ func addBucketInspect(parent *kingpin.CmdClause, cfg *bucketConfig) (string, com
 		if err != nil {
 			return err
 		}
-		return cfg.withBlocks(func(blocks *bucket.Blocks) error {
+		return cfg.withBlocks(ctx, func(blocks *bucket.Blocks) error {
 			in, err := buckettool.Inspect(ctx, blocks, ids[0], defaultTenant, *scratch, *readIndex)
 			if err != nil {
 				return err

@@ -29,7 +29,7 @@ func addBucketLs(parent *kingpin.CmdClause, cfg *bucketConfig) (string, command)
 		if err != nil {
 			return err
 		}
-		return cfg.withBlocks(func(blocks *bucket.Blocks) error {
+		return cfg.withBlocks(ctx, func(blocks *bucket.Blocks) error {
 			l, err := blocks.Metas(ctx)
 			if err != nil {
 				return err

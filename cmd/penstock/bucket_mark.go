@@ -12,7 +12,6 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/penstock-io/penstock/uploader/bucket"
-	"github.com/penstock-io/penstock/uploader/buckettool"
 )
 
 // reasonManual is Thanos' reason for a mark that somebody made by hand.
@@ -30,13 +29,16 @@ func addBucketMark(parent *kingpin.CmdClause, cfg *bucketConfig) (string, comman
 		if err != nil {
 			return err
 		}
-		return cfg.withBlocks(func(blocks *bucket.Blocks) error {
-			l, err := blocks.Metas(ctx)
-			if err != nil {
-				return err
-			}
-			if err := (buckettool.Filter{IDs: blockIDs}).CheckIDs(l); err != nil {
-				return err
+		return cfg.withBlocks(ctx, func(blocks *bucket.Blocks) error {
+			// A mark on a name that was mistyped would be all that there is of it. All or none: look at all first.
+			for _, id := range blockIDs {
+				objects, err := blocks.Objects(ctx, id)
+				if err != nil {
+					return err
+				}
+				if len(objects) == 0 {
+					return fmt.Errorf("block %s is not in the bucket", id)
+				}
 			}
 			for _, id := range blockIDs {
 				kind, done := bucket.MarkKind(*marker), "marked"

@@ -57,7 +57,7 @@ func addBucketRetention(parent *kingpin.CmdClause, cfg *bucketConfig) (string, c
 			Now: cfg.now(), DefaultTenant: defaultTenant, Foreign: c.compact.foreign,
 			Of: func(tenant string) compactor.Retention { return retentionOf(set.Current(), &c.compact, tenant) },
 		}
-		return cfg.withBlocks(func(blocks *bucket.Blocks) error {
+		return cfg.withBlocks(ctx, func(blocks *bucket.Blocks) error {
 			l, err := blocks.Metas(ctx)
 			if err != nil {
 				return err

@@ -43,7 +43,7 @@ func addBucketRewrite(parent *kingpin.CmdClause, cfg *bucketConfig) (string, com
 		if opts.Delete, err = parseSelectors("--delete-series", *series); err != nil {
 			return err
 		}
-		return cfg.withBlocks(func(blocks *bucket.Blocks) error {
+		return cfg.withBlocks(ctx, func(blocks *bucket.Blocks) error {
 			result := rewriteResult{DryRun: *dryRun, Blocks: []buckettool.RewriteReport{}}
 			bar := newProgress("rewrite", int64(len(blockIDs)), func(n int64) string { return fmt.Sprint(n) })
 			var err error

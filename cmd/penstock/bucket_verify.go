@@ -39,7 +39,7 @@ func addBucketVerify(parent *kingpin.CmdClause, cfg *bucketConfig) (string, comm
 			Rules: buckettool.CleanupRules{Now: cfg.now(), DeletionDelay: buckettool.DefaultDeletionDelay, PartialAge: buckettool.DefaultPartialAge},
 		}
 		var report buckettool.VerifyReport
-		err = cfg.withBlocks(func(blocks *bucket.Blocks) error {
+		err = cfg.withBlocks(ctx, func(blocks *bucket.Blocks) error {
 			var bar *progress
 			opts.Started = func(_ int, total int64) { bar = newProgress("verify", total, humanBytes) }
 			opts.Read = func(id ulid.ULID, n int64) { bar.add(n, id.String()) }

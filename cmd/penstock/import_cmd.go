@@ -78,7 +78,7 @@ func (c *importConfig) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return c.withBlocks(func(to *bucket.Blocks) (err error) {
+	return c.withBlocks(ctx, func(to *bucket.Blocks) (err error) {
 		importer := &buckettool.Importer{To: to, Scratch: c.scratch}
 		if c.source.isSet() {
 			from, closer, err := c.source.openBlocks("source.")

@@ -4,6 +4,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +57,18 @@ func TestImportBucketCommand(t *testing.T) {
 	rows := lsRows(t, to)
 	require.Len(t, rows, 2)
 	require.Equal(t, map[string]string{"receive_replica": "a", "tenant_id": "old"}, rows[0].Labels)
+}
+
+// TestImportStopped: an import that was told to stop has not done what it was to do, and says so.
+func TestImportStopped(t *testing.T) {
+	data := t.TempDir()
+	genBlocks(t, "--dir="+data)
+	flag, _ := toolBucket(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out bytes.Buffer
+	require.ErrorContains(t, run(ctx, []string{"import", flag, "--source.dir=" + data}, &out), "stopped before it was done")
+	require.Empty(t, lsRows(t, flag))
 }
 
 func TestImportRefusesFlags(t *testing.T) {

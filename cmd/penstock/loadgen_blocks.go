@@ -129,7 +129,7 @@ func (c *loadgenBlocksConfig) run(ctx context.Context, out io.Writer) (err error
 		return err
 	}
 	if err := c.make(ctx, g, target); err != nil {
-		return err
+		return stopped(ctx, err)
 	}
 	used, err := ownCPU()
 	if err != nil {
