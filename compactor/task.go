@@ -74,7 +74,7 @@ func (c *Compactor) run(ctx context.Context, t Task) (err error) {
 	c.metrics.compactions.WithLabelValues(level).Inc()
 	c.metrics.samples.Add(float64(out.census.samples))
 	c.metrics.seconds.Observe(c.cfg.Now().Sub(begin).Seconds())
-	c.logger.Info("compacted blocks", "group", t.Group.Key, "level", level, "inputs", len(t.Inputs), "block", out.id,
+	c.logger.Info("compacted blocks", "group", t.Group.Key, "range", level, "inputs", len(t.Inputs), "block", out.id,
 		"series", out.census.series, "samples", out.census.samples, "duration", c.cfg.Now().Sub(begin))
 	return c.markSuperseded(ctx, t.Inputs, out.id)
 }

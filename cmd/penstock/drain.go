@@ -224,6 +224,9 @@ func (s *server) drainBlocks(ctx context.Context, force bool, say func(string, .
 func notIn(listing bucket.Listing, local []ulid.ULID) (missing []ulid.ULID) {
 	there := map[ulid.ULID]bool{}
 	for _, b := range listing.Blocks {
+		if b.Meta.Thanos.Downsample.Resolution > 0 || unreadable(b.Marks) {
+			continue // It was made of them, and does not have their samples.
+		}
 		there[b.Meta.ULID] = true
 		for _, source := range b.Meta.Compaction.Sources {
 			there[source] = true
@@ -238,8 +241,8 @@ func notIn(listing bucket.Listing, local []ulid.ULID) (missing []ulid.ULID) {
 }
 
 // tellBlocks makes the others read the index of the bucket, so that queries find
-// there what this member takes with it. Who does not answer does so by itself within
-// the interval of its index.
+// there what this member takes with it. Who does not answer does so by itself: it looks once
+// in an interval, at a list that is of an age that members trust.
 func (s *server) tellBlocks(ctx context.Context, _ bool, say func(string, ...any)) error {
 	if s.cluster == nil || s.blocks == nil {
 		return nil
@@ -255,7 +258,7 @@ func (s *server) tellBlocks(ctx context.Context, _ bool, say func(string, ...any
 		}
 	}
 	if deaf > 0 {
-		pause := s.blockIndexInterval()
+		pause := s.blockIndexAge() + s.blockIndexInterval()
 		say("waiting %s: %d members read the index of the bucket by themselves", pause, deaf)
 		wait(ctx, pause)
 	}

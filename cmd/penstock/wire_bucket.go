@@ -76,7 +76,7 @@ func (s *server) openBucket() error {
 	return nil
 }
 
-// blockIndexInterval is how old this member's index of the bucket may be.
+// blockIndexInterval is how often this member looks at the list of blocks in the bucket.
 func (s *server) blockIndexInterval() time.Duration {
 	return interval(syncIntervalMax, time.Duration(s.cfg.storage.blockDuration))
 }

@@ -27,13 +27,15 @@ const indexAgeIntervals = 3
 
 // openBlockIndex makes what stands in for listings of the bucket.
 func (s *server) openBlockIndex(blocks *bucket.Blocks) {
-	every := s.cfg.compactInterval()
 	s.blockIndex = bucket.NewIndex(bucket.IndexConfig{
 		Blocks: blocks, Member: s.identity.Name,
-		MaxAge: indexAgeIntervals * every,
-		Reuse:  min(bucket.DefaultIndexReuse, every/2),
+		MaxAge: s.blockIndexAge(),
+		Reuse:  min(bucket.DefaultIndexReuse, s.cfg.compactInterval()/2),
 	}, s.reg)
 }
+
+// blockIndexAge is how old the index of blocks may be that members read in place of listing the bucket.
+func (s *server) blockIndexAge() time.Duration { return indexAgeIntervals * s.cfg.compactInterval() }
 
 // wireCompaction builds the part that works on the bucket. Which groups are this member's depends on who is alive:
 //
@@ -99,9 +101,12 @@ func (s *server) compacted(ctx context.Context, id ulid.ULID) (bool, error) {
 		return false, err
 	}
 	return slices.ContainsFunc(l.Blocks, func(b bucket.Listed) bool {
-		broken := b.Marks.NoCompact != nil && b.Marks.NoCompact.Reason == bucket.ReasonBroken
-		return b.Meta.ULID != id && b.Meta.Thanos.Downsample.Resolution == 0 && !broken && slices.Contains(b.Meta.Compaction.Sources, id)
+		return b.Meta.ULID != id && b.Meta.Thanos.Downsample.Resolution == 0 && !unreadable(b.Marks) && slices.Contains(b.Meta.Compaction.Sources, id)
 	}), nil
+}
+
+func unreadable(m bucket.Marks) bool {
+	return m.NoCompact != nil && m.NoCompact.Reason == bucket.ReasonBroken
 }
 
 // retention is how long a tenant's blocks stay in the bucket: what the limits file says, or else the flags.
