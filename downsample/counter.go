@@ -99,7 +99,7 @@ func (s *counterSource) take(got sample) (sample, bool) {
 		return got, true
 	}
 	if got.t < it.mint { // Another block answers for that time. From its value on this one goes on.
-		s.j.skip(got.v)
+		s.j.skip(got.t, got.v)
 		return got, false
 	}
 	if !s.j.add(got.t, got.v) {

@@ -18,9 +18,10 @@ type joiner struct {
 	total float64
 
 	// Of the current chunk.
-	inside   bool // A sample of it was seen.
-	taken    bool // One was taken.
-	previous float64
+	inside    bool // A sample of it was seen.
+	taken     bool // One was taken.
+	previous  float64
+	previousT int64
 }
 
 // begin is to be called before each chunk.
@@ -37,21 +38,25 @@ func (j *joiner) add(t int64, v float64) bool {
 		if j.taken && t == j.lastT {
 			j.last = v
 		}
-		j.inside, j.previous = true, v
+		j.skip(t, v)
 		return false
 	} else if j.inside {
-		j.total += risen(j.previous, v)
+		rise := risen(j.previous, v)
+		if j.previousT < j.lastT { // The chunk has a hole, of which a part is counted already.
+			rise *= float64(t-j.lastT) / float64(t-j.previousT)
+		}
+		j.total += rise
 	} else {
 		j.total += risen(j.last, v)
 	}
-	j.lastT, j.last = t, v
-	j.inside, j.taken, j.previous = true, true, v
+	j.lastT, j.last, j.taken = t, v, true
+	j.skip(t, v)
 	return true
 }
 
-// skip passes over a sample before those of the chunk that count.
-func (j *joiner) skip(v float64) {
+// skip passes over a sample of the chunk.
+func (j *joiner) skip(t int64, v float64) {
 	if v == v {
-		j.inside, j.previous = true, v
+		j.inside, j.previous, j.previousT = true, v, t
 	}
 }
