@@ -141,7 +141,7 @@ func FuzzParse(f *testing.F) {
 			Pieces: []Piece{{Mint: 0, Maxt: 1 << 40}},
 		}
 		for r := ReadAverage; r <= ReadCounter; r++ {
-			it := NewSeries(lset, r, []Part{part}).Iterator(nil)
+			it := seriesOf(lset, r, []Part{part}).Iterator(nil)
 			for range 10_000 {
 				if it.Next() == chunkenc.ValNone {
 					break

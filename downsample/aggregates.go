@@ -126,6 +126,31 @@ func (s *repeatSource) err() error {
 	return s.counts.err()
 }
 
+// spreadSource repeats each sample at the ends of the five-minute windows in its own. The first window of a chunk may have
+// begun in the chunk before, so that its time is not known; what comes too early is left out by whoever merges.
+type spreadSource struct {
+	source
+	resolution int64
+	window     sample
+	at         int64
+	more       bool
+}
+
+func (s *spreadSource) next() (sample, bool) {
+	if !s.more {
+		var ok bool
+		if s.window, ok = s.source.next(); !ok {
+			return sample{}, false
+		}
+		s.at = windowEnd(s.window.t, s.resolution) - s.resolution + FiveMinutes
+	}
+	out := s.window
+	out.t = min(s.at, s.window.t)
+	s.at += FiveMinutes
+	s.more = out.t < s.window.t
+	return out, true
+}
+
 // clip is a source of the samples in [mint, maxt] of another.
 type clip struct {
 	source

@@ -38,7 +38,7 @@ type counterSource struct {
 	failure error
 }
 
-func newCounterSource(items []item) (source, error) {
+func newCounterSource(items []item) (*counterSource, error) {
 	s := &counterSource{items: items, lastT: math.MinInt64}
 	for i := range items {
 		if items[i].raw == nil && !items[i].parts.isHistogram() {
@@ -124,3 +124,37 @@ func hintUnknown(s *sample) {
 }
 
 func (s *counterSource) err() error { return s.failure }
+
+// dense puts samples between those of windows that follow one another, five minutes apart on the line between them. PromQL
+// guesses what a counter grew at the ends of a range, outside of its samples, by how far apart samples are in all of the range:
+// beside raw samples it would take an hour without one for an outage.
+type dense struct {
+	*counterSource
+	last, goal sample
+	step       int64 // 0 while there is nothing to put in.
+}
+
+func (d *dense) next() (sample, bool) {
+	if d.step == 0 {
+		s, ok := d.counterSource.next()
+		if !ok {
+			return s, false
+		}
+		it := &d.items[d.at]
+		gap := s.t - d.last.t
+		if it.raw != nil || s.fh != nil || gap <= FiveMinutes || gap > it.resolution || d.last.t == 0 {
+			d.last = s
+			return s, true
+		}
+		d.goal, d.step = s, FiveMinutes
+	}
+	out := d.last
+	out.t += d.step
+	if out.t >= d.goal.t {
+		d.last, d.step = d.goal, 0
+		return d.goal, true
+	}
+	out.v += (d.goal.v - d.last.v) * float64(d.step) / float64(d.goal.t-d.last.t)
+	d.step += FiveMinutes
+	return out, true
+}

@@ -14,7 +14,7 @@ import (
 // counterOf reads one counter out of parts.
 func counterOf(t *testing.T, parts ...Part) series {
 	t.Helper()
-	return read(t, NewSeries(lset, ReadCounter, parts).Iterator(nil))
+	return read(t, seriesOf(lset, ReadCounter, parts).Iterator(nil))
 }
 
 func part(t *testing.T, s series, resolution, mint, maxt int64) Part {
@@ -81,10 +81,10 @@ func TestCounterOfCopies(t *testing.T) {
 	}
 
 	// Of aggregates either copy's windows are taken.
-	want := read(t, NewSeries(lset, ReadSum, []Part{part(t, whole, FiveMinutes, 0, w.end)}).Iterator(nil))
-	got = read(t, NewSeries(lset, ReadSum, []Part{part(t, whole, FiveMinutes, 0, w.end), part(t, holed, FiveMinutes, 0, w.end)}).Iterator(nil))
+	want := read(t, seriesOf(lset, ReadSum, []Part{part(t, whole, FiveMinutes, 0, w.end)}).Iterator(nil))
+	got = read(t, seriesOf(lset, ReadSum, []Part{part(t, whole, FiveMinutes, 0, w.end), part(t, holed, FiveMinutes, 0, w.end)}).Iterator(nil))
 	require.Len(t, got, len(want))
-	got = read(t, NewSeries(lset, ReadSum, []Part{part(t, holed, FiveMinutes, 0, w.end), part(t, whole, FiveMinutes, 0, w.end)}).Iterator(nil))
+	got = read(t, seriesOf(lset, ReadSum, []Part{part(t, holed, FiveMinutes, 0, w.end), part(t, whole, FiveMinutes, 0, w.end)}).Iterator(nil))
 	require.Len(t, got, len(want), "the hole is filled")
 }
 
@@ -120,10 +120,32 @@ func TestLookback(t *testing.T) {
 	}
 }
 
+// TestSpread: where samples are coarser than was asked for, they are there at each moment all the same.
+func TestSpread(t *testing.T) {
+	w := newWorld(6, 4)
+	parts := w.gauge.parts(t, OneHour, 2*day)
+	for i := range parts {
+		parts[i].Spread = true
+	}
+	engine := newEngine(5 * time.Minute)
+	raw := fixed{lset, w.gauge.parts(t, Raw, 2*hour)}
+	for at := 3 * hour; at < 4*day; at += 47 * minute {
+		whole, ok := ask(t, engine, raw, "count_over_time(x[1h])", at)
+		if _, there := ask(t, engine, raw, "x", at); !there || !ok || whole < 60 {
+			continue
+		}
+		_, ok = ask(t, engine, fixed{lset, parts}, "x", at)
+		require.True(t, ok, "at %d", at)
+	}
+	for _, x := range read(t, seriesOf(lset, ReadAverage, parts).Iterator(nil)) {
+		require.GreaterOrEqual(t, x.t, int64(0))
+	}
+}
+
 // TestIterator keeps to what chunkenc says of one.
 func TestIterator(t *testing.T) {
 	s := newWorld(4, 1).gauge
-	it := NewSeries(lset, ReadAverage, []Part{part(t, s, FiveMinutes, 0, day)}).Iterator(nil)
+	it := seriesOf(lset, ReadAverage, []Part{part(t, s, FiveMinutes, 0, day)}).Iterator(nil)
 	require.Equal(t, chunkenc.ValFloat, it.Seek(hour))
 	first := it.AtT()
 	require.GreaterOrEqual(t, first, hour)
@@ -137,7 +159,7 @@ func TestIterator(t *testing.T) {
 
 	damaged := Part{Chunks: at(t, s.chunks(t), FiveMinutes), Resolution: FiveMinutes, Pieces: []Piece{{Maxt: day}}}
 	damaged.Chunks[0].Chunk = NewChunk([]byte{9})
-	it = NewSeries(lset, ReadAverage, []Part{damaged}).Iterator(nil)
+	it = seriesOf(lset, ReadAverage, []Part{damaged}).Iterator(nil)
 	require.Equal(t, chunkenc.ValNone, it.Next())
 	require.ErrorIs(t, it.Err(), ErrDamaged)
 	require.ErrorContains(t, it.Err(), "x")

@@ -33,14 +33,15 @@ type Piece struct {
 //
 // left are the times that only blocks coarser than a strict limit could have answered for.
 //
-// A block that is behind is passed over while finer ones can stand for it: it was made before a late block came.
+// A block that is behind is passed over while finer ones can stand for it: it was made before a late block came. So is a
+// coarse one that reaches into the time from which on the answer is joined to raw samples of others (see Limit).
 func Cover(blocks []Block, mint, maxt int64, limit Limit) (pieces []Piece, left []Piece) {
 	open := []timeSpan{{mint, maxt}}
-	for _, behind := range []bool{false, true} {
+	for _, second := range []bool{false, true} {
 		for _, resolution := range preference(blocks, limit) {
 			var found []Piece
 			for i, b := range blocks {
-				if b.Resolution == resolution && b.Behind == behind {
+				if b.Resolution == resolution && (b.Behind || b.reaches(limit.Joined)) == second {
 					found = append(found, piecesOf(i, b, open)...)
 				}
 			}
@@ -59,6 +60,8 @@ func Cover(blocks []Block, mint, maxt int64, limit Limit) (pieces []Piece, left 
 	}
 	return pieces, left
 }
+
+func (b Block) reaches(joined int64) bool { return joined > 0 && b.Resolution > Raw && b.Maxt > joined }
 
 // preference returns the resolutions of the blocks that may be read, in the order in which they are wanted.
 func preference(blocks []Block, limit Limit) []int64 {
@@ -134,4 +137,19 @@ func MarkBehind(blocks []Block) {
 
 func hasAll(set map[ulid.ULID]struct{}, ids []ulid.ULID) bool {
 	return !slices.ContainsFunc(ids, func(id ulid.ULID) bool { _, ok := set[id]; return !ok })
+}
+
+// Union returns the times of the pieces, in order and without overlap. The index is not set.
+func Union(pieces []Piece) []Piece {
+	sorted := slices.Clone(pieces)
+	byTime(sorted)
+	var all []Piece
+	for _, p := range sorted {
+		if n := len(all); n > 0 && p.Mint <= all[n-1].Maxt+1 {
+			all[n-1].Maxt = max(all[n-1].Maxt, p.Maxt)
+		} else {
+			all = append(all, Piece{Mint: p.Mint, Maxt: p.Maxt})
+		}
+	}
+	return all
 }

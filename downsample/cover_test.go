@@ -5,11 +5,11 @@ package downsample
 
 import (
 	"testing"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/stretchr/testify/require"
-	"time"
 )
 
 // made returns a block over hours [from, to) at a resolution, with sources by number.
@@ -41,6 +41,7 @@ func TestCover(t *testing.T) {
 		"a coarse block cut":                   {[]Block{oneHour, raw2}, Limit{}, pieces{{0, 0, 48}, {1, 48, 90}}, nil},
 		"copies are both read":                 {[]Block{raw1, made(Raw, 0, 48, 7), raw2}, Limit{}, pieces{{0, 0, 48}, {1, 0, 48}, {2, 48, 90}}, nil},
 		"late blocks set a coarse one aside":   {[]Block{raw1, late, five1}, Limit{Max: FiveMinutes}, pieces{{0, 0, 48}, {1, 10, 12}}, nil},
+		"joined to raw samples":                {[]Block{raw1, raw2, five1, five2}, Limit{Max: FiveMinutes, Joined: 91 * hour}, pieces{{2, 0, 48}, {1, 48, 90}}, nil},
 		"unless there is nothing in its place": {[]Block{late, five1}, Limit{Max: FiveMinutes}, pieces{{1, 0, 10}, {0, 10, 12}, {1, 12, 48}}, nil},
 	} {
 		MarkBehind(c.blocks)
@@ -154,4 +155,10 @@ func TestLimitOfARange(t *testing.T) {
 	require.Equal(t, time.Hour, l.Lookback(5*time.Minute))
 	require.Equal(t, 10*time.Minute, Limit{Max: 40 * minute}.Lookback(10*time.Minute))
 	require.Equal(t, time.Minute, Limit{Max: minute}.Lookback(time.Minute))
+}
+
+func TestUnion(t *testing.T) {
+	got := Union([]Piece{{1, 30, 40}, {2, 0, 10}, {3, 11, 20}, {4, 5, 8}, {5, 35, 50}})
+	require.Equal(t, []Piece{{0, 0, 20}, {0, 30, 50}}, got)
+	require.Empty(t, Union(nil))
 }

@@ -120,7 +120,7 @@ type fixedQuerier struct {
 func (fixedQuerier) Close() error { return nil }
 
 func (f fixedQuerier) Select(_ context.Context, _ bool, hints *storage.SelectHints, _ ...*labels.Matcher) storage.SeriesSet {
-	return &oneSeries{s: NewSeries(f.lset, ReadingFor(hints, f.mixed()), f.parts)}
+	return &oneSeries{s: seriesOf(f.lset, ReadingFor(hints, f.mixed()), f.parts)}
 }
 
 func (f fixed) mixed() bool {
@@ -154,6 +154,10 @@ func read(t testing.TB, it chunkenc.Iterator) series {
 		}
 		all = append(all, x)
 	}
+}
+
+func seriesOf(lset labels.Labels, r Reading, parts []Part) storage.Series {
+	return NewSeries(lset, r, func() ([]Part, error) { return parts, nil })
 }
 
 // aggregate returns one aggregate of all chunks.

@@ -20,34 +20,47 @@ type Part struct {
 	Chunks     []chunks.Meta // Whole ones, in order. They may reach out of the pieces.
 	Pieces     []Piece       // In order. Of the block, as Cover says; the index is not looked at.
 	Resolution int64
+	// Spread repeats what is said of a window every five minutes of it, for readers that look for a sample in the last five
+	// minutes. Sums and counters are not spread.
+	Spread bool
 }
 
-// NewSeries returns one series of parts of which each time is answered for by one resolution. Chunks of raw parts must not
-// overlap: whoever knows how copies are merged has merged them. Downsampled ones may; of two windows of the same time
-// one is taken.
+// NewSeries returns one series of parts, which each iterator asks for anew. Each time is answered for by one resolution. Chunks
+// of raw parts must not overlap: whoever knows how copies are merged has merged them. Downsampled ones may; of two windows of
+// the same time one is taken.
 //
 // Its iterators yield what reading asks for of downsampled chunks, and raw samples as they are. With ReadCounter the whole
 // is one counter, see counterSource.
-func NewSeries(lset labels.Labels, reading Reading, parts []Part) storage.Series {
+func NewSeries(lset labels.Labels, reading Reading, parts func() ([]Part, error)) storage.Series {
 	return &storage.SeriesEntry{
 		Lset: lset,
 		SampleIteratorFn: func(chunkenc.Iterator) chunkenc.Iterator {
-			items, err := itemsOf(parts)
-			if err != nil {
-				return failed{fmt.Errorf("series %s: %w", lset, err)}
-			}
-			var s source
-			if reading == ReadCounter {
-				s, err = newCounterSource(items)
-			} else {
-				s, err = newMerged(items, reading)
-			}
+			s, err := openParts(reading, parts)
 			if err != nil {
 				return failed{fmt.Errorf("series %s: %w", lset, err)}
 			}
 			return newIterator(s)
 		},
 	}
+}
+
+func openParts(reading Reading, parts func() ([]Part, error)) (source, error) {
+	all, err := parts()
+	if err != nil {
+		return nil, err
+	}
+	items, err := itemsOf(all)
+	switch {
+	case err != nil:
+		return nil, err
+	case reading == ReadCounter:
+		c, err := newCounterSource(items)
+		if err != nil || !differ(items) {
+			return c, err
+		}
+		return &dense{counterSource: c}, nil
+	}
+	return newMerged(items, reading)
 }
 
 // item is a chunk with the time for which it answers.
@@ -57,6 +70,7 @@ type item struct {
 	raw        chunkenc.Chunk // Nil of a downsampled one.
 	parts      Parts
 	resolution int64
+	spread     bool
 }
 
 // itemsOf returns the items of all parts in the order of the times for which they answer.
@@ -68,7 +82,7 @@ func itemsOf(parts []Part) ([]item, error) {
 				if c.MaxTime < piece.Mint || c.MinTime > piece.Maxt {
 					continue
 				}
-				it := item{mint: max(piece.Mint, c.MinTime), maxt: min(piece.Maxt, c.MaxTime), first: c.MinTime, resolution: p.Resolution}
+				it := item{mint: max(piece.Mint, c.MinTime), maxt: min(piece.Maxt, c.MaxTime), first: c.MinTime, resolution: p.Resolution, spread: p.Spread}
 				if c.Chunk.Encoding() != Encoding {
 					it.raw = c.Chunk
 				} else {
@@ -88,12 +102,21 @@ func itemsOf(parts []Part) ([]item, error) {
 	return items, nil
 }
 
+// differ says whether the items are of several resolutions.
+func differ(items []item) bool {
+	return slices.ContainsFunc(items, func(it item) bool { return it.resolution != items[0].resolution })
+}
+
 // open returns the samples of an item, not clipped.
 func (it *item) open(r Reading) (source, error) {
 	if it.raw != nil {
 		return chunkSource{it.raw.Iterator(nil)}, nil
 	}
-	return it.parts.open(r, it.resolution)
+	s, err := it.parts.open(r, it.resolution)
+	if it.spread && (r == ReadAverage || r == ReadMin || r == ReadMax) {
+		s = &spreadSource{source: s, resolution: it.resolution}
+	}
+	return s, err
 }
 
 // merged merges lanes of chunks, in each of which chunks do not overlap. Mostly there is one.

@@ -64,6 +64,9 @@ func ReadingFor(hints *storage.SelectHints, mixed bool) Reading {
 type Limit struct {
 	Max    int64 // ms between samples. 0 wants raw ones.
 	Strict bool  // Nothing coarser is read where there is nothing else.
+	// Joined is since when, in ms, raw samples of others are joined to what is read. 0: they are not. Where there are resets
+	// in it, the counter of a downsampled chunk can be told only at the chunk's ends, so that none may be cut there.
+	Joined int64
 }
 
 // For narrows the limit to what the hints of one selector can bear: a function over a range needs a sample in each range,
@@ -100,14 +103,15 @@ func ParseLimit(text string, step time.Duration) (Limit, error) {
 	case "auto":
 		return Limit{Max: step.Milliseconds() / 5}, nil
 	}
-	d, err := parseDuration(text)
+	d, err := ParseDuration(text)
 	if err != nil || d < 0 {
 		return Limit{}, fmt.Errorf("%.80q is neither a duration nor \"auto\"", text)
 	}
 	return Limit{Max: d.Milliseconds(), Strict: true}, nil
 }
 
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration reads a duration as Prometheus' API has it: as such, or a number of seconds.
+func ParseDuration(text string) (time.Duration, error) {
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
 		if math.IsNaN(seconds) || math.Abs(seconds) > math.MaxInt64/float64(time.Second) {
 			return 0, strconv.ErrRange
@@ -123,6 +127,13 @@ type limitKey struct{}
 // WithLimit returns a context whose queries keep to the limit. Without one the finest samples are read.
 func WithLimit(ctx context.Context, l Limit) context.Context {
 	return context.WithValue(ctx, limitKey{}, l)
+}
+
+// WithJoined returns a context whose queries know that their answer is joined to raw samples from t, in ms, on.
+func WithJoined(ctx context.Context, t int64) context.Context {
+	l := LimitFrom(ctx)
+	l.Joined = t
+	return WithLimit(ctx, l)
 }
 
 // LimitFrom returns the limit of ctx, and the zero one if it has none.
