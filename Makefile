@@ -84,6 +84,10 @@ e2e-minio: ## The bucket's conformance suite on MinIO, which is built first (min
 fault: ## Every fault as often as a release needs it, and every acknowledged sample read back (Linux, root, about an hour).
 	cd e2e && $(GO) test -count=1 -timeout 3h -v -run TestFault ./fault -args -fault.full
 
+.PHONY: interop
+interop: ## Thanos reads what Penstock wrote and the other way round; builds Thanos, which takes minutes the first time.
+	cd interop && $(GO) test -count=1 -p 1 ./...
+
 .PHONY: clean
 clean: ## Remove what the targets above made.
 	rm -rf penstock bin
