@@ -83,8 +83,14 @@ func TestPool(t *testing.T) {
 // goldenSeries are small and have everything: a window with one sample, a gap, a reset, a stale marker.
 func goldenSeries() map[string]series {
 	floats := series{
-		{t: 1_000, v: 10}, {t: 61_000, v: 12}, {t: 290_000, v: 15}, {t: 310_000, v: 3}, stale(370_000), {t: 1_500_000, v: 4.5},
-		{t: 1_560_000, v: 9}, {t: 3_600_000, v: 1},
+		{t: 1_000, v: 10},
+		{t: 61_000, v: 12},
+		{t: 290_000, v: 15},
+		{t: 310_000, v: 3},
+		stale(370_000),
+		{t: 1_500_000, v: 4.5},
+		{t: 1_560_000, v: 9},
+		{t: 3_600_000, v: 1},
 	}
 	var hists series
 	for i, count := range []float64{2, 5, 9, 12} {

@@ -130,6 +130,7 @@ func (s *counterSource) err() error { return s.failure }
 // beside raw samples it would take an hour without one for an outage.
 type dense struct {
 	*counterSource
+	some       bool
 	last, goal sample
 	step       int64 // 0 while there is nothing to put in.
 }
@@ -142,8 +143,8 @@ func (d *dense) next() (sample, bool) {
 		}
 		it := &d.items[d.at]
 		gap := s.t - d.last.t
-		if it.raw != nil || s.fh != nil || gap <= FiveMinutes || gap > it.resolution || d.last.t == 0 {
-			d.last = s
+		if it.raw != nil || s.fh != nil || gap <= FiveMinutes || gap > it.resolution || !d.some {
+			d.some, d.last = true, s
 			return s, true
 		}
 		d.goal, d.step = s, FiveMinutes

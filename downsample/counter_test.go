@@ -50,8 +50,12 @@ func TestCounterOverBorders(t *testing.T) {
 	// Those before them are made to rise as they do.
 	joined = counterOf(t, part(t, before, Raw, 0, 10*minute-1), part(t, after, FiveMinutes, 10*minute, end))
 	require.Equal(t, series{
-		{t: 10 * second, v: -4}, {t: 4 * minute, v: 0}, {t: 8 * minute, v: 4}, {t: 9 * minute, v: 8},
-		{t: 10*minute + second, v: 11}, {t: 12 * minute, v: 20},
+		{t: 10 * second, v: -4},
+		{t: 4 * minute, v: 0},
+		{t: 8 * minute, v: 4},
+		{t: 9 * minute, v: 8},
+		{t: 10*minute + second, v: 11},
+		{t: 12 * minute, v: 20},
 	}, joined)
 }
 

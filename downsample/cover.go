@@ -10,7 +10,7 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Block is what has to be known of a block to find out whether it is to be read, or downsampled.
+// Block is what has to be known of a block to find out whether it is to be read.
 type Block struct {
 	ID         ulid.ULID
 	Mint, Maxt int64 // ms, half-open.

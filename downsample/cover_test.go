@@ -104,20 +104,6 @@ func TestCoverLeavesNothingOut(t *testing.T) {
 	}
 }
 
-func TestDue(t *testing.T) {
-	blocks := []Block{
-		made(Raw, 48, 96, 3),             // Due.
-		made(Raw, 0, 48, 1, 2),           // Downsampled.
-		made(FiveMinutes, 0, 48, 1, 2),   // Too short for an hour.
-		made(Raw, 96, 98, 4),             // Too short.
-		made(FiveMinutes, -240, 0, 5, 6), // Due.
-		made(FiveMinutes, -480, -240, 7), // Downsampled.
-		made(OneHour, -480, -240, 7),
-		made(Raw, 0, 48, 1, 8), // A late block was merged.
-	}
-	require.Equal(t, []Task{{4, OneHour}, {7, FiveMinutes}, {0, FiveMinutes}}, Due(blocks))
-}
-
 func TestReadingFor(t *testing.T) {
 	for f, want := range map[string]Reading{
 		"": ReadAverage, "rate": ReadCounter, "increase": ReadCounter, "irate": ReadCounter, "resets": ReadCounter,

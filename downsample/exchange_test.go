@@ -93,18 +93,18 @@ func exchangeRead(t *testing.T) {
 // sameSeries allows for sums that were rounded in another order.
 func sameSeries(t *testing.T, want, got series, name string) {
 	t.Helper()
-	close := func(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b)) }
+	near := func(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b)) }
 	require.Len(t, got, len(want), name)
 	for i := range want {
 		w, g := want[i], got[i]
-		if w.t != g.t || !close(w.v, g.v) || (w.fh == nil) != (g.fh == nil) {
+		if w.t != g.t || !near(w.v, g.v) || (w.fh == nil) != (g.fh == nil) {
 			t.Fatalf("%s: sample %d is %v, want %v", name, i, g, w)
 		}
 		if w.fh == nil {
 			continue
 		}
 		a, b := w.fh.Copy().Compact(0), g.fh.Copy().Compact(0)
-		if !close(a.Sum, b.Sum) {
+		if !near(a.Sum, b.Sum) {
 			t.Fatalf("%s: sample %d is %v, want %v", name, i, b, a)
 		}
 		a.Sum, b.Sum = 0, 0

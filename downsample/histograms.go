@@ -4,6 +4,7 @@
 package downsample
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -194,7 +195,7 @@ func firstHistogram(p *Parts, a Aggregate) (*histogram.FloatHistogram, error) {
 	}
 	it := c.Iterator(nil)
 	if vt := it.Next(); vt != chunkenc.ValFloatHistogram && vt != chunkenc.ValHistogram {
-		return nil, fmt.Errorf("%w: %s has no histogram (%v)", ErrDamaged, a, it.Err())
+		return nil, errors.Join(fmt.Errorf("%w: %s has no histogram", ErrDamaged, a), it.Err())
 	}
 	_, h := it.AtFloatHistogram(nil)
 	return h, nil

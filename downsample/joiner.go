@@ -32,21 +32,22 @@ func (j *joiner) add(t int64, v float64) bool {
 	if v != v { // NaN.
 		return false
 	}
-	if !j.some {
+	switch {
+	case !j.some:
 		j.some, j.total = true, v
-	} else if t <= j.lastT {
+	case t <= j.lastT:
 		if j.taken && t == j.lastT {
 			j.last = v
 		}
 		j.skip(t, v)
 		return false
-	} else if j.inside {
+	case j.inside:
 		rise := risen(j.previous, v)
 		if j.previousT < j.lastT { // The chunk has a hole, of which a part is counted already.
 			rise *= float64(t-j.lastT) / float64(t-j.previousT)
 		}
 		j.total += rise
-	} else {
+	default:
 		j.total += risen(j.last, v)
 	}
 	j.lastT, j.last, j.taken = t, v, true

@@ -84,6 +84,9 @@ func (l Limit) For(hints *storage.SelectHints) Limit {
 	return l
 }
 
+// Bearable returns how far apart, in ms, samples may be for the hints of a selector to find enough of them, as For has it.
+func Bearable(hints *storage.SelectHints) int64 { return Limit{Max: math.MaxInt64}.For(hints).Max }
+
 // Lookback returns for how long a sample stands for the series, when samples may be as far apart as the limit says.
 func (l Limit) Lookback(byDefault time.Duration) time.Duration {
 	for _, resolution := range []int64{OneHour, FiveMinutes} {
