@@ -47,9 +47,10 @@ sim: ## Play SEEDS simulated clusters with faults, from seed FIRST on.
 	$(GO) test ./sim -count=1 -timeout 0 -run 'TestSeeds$$' -seeds=$(SEEDS) -first=$(FIRST) -v
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## golangci-lint over both modules.
+lint: $(GOLANGCI_LINT) ## golangci-lint over all modules.
 	$(GOLANGCI_LINT) run ./...
 	cd e2e && ../$(GOLANGCI_LINT) run --config ../.golangci.yml ./...
+	cd interop && ../$(GOLANGCI_LINT) run --config ../.golangci.yml ./...
 
 # Built from the module proxy with a pinned version, so that every machine
 # lints alike; a new version replaces the binary.
