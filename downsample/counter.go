@@ -17,9 +17,10 @@ import (
 // corrected is shifted, by the sum of the corrections, to end at the value that the counter really showed. It can begin below 0
 // for that, which rates do not mind.
 //
-//	raw      5 9 | 0 4 8 | 1 3 5      resets after 9 and 8
-//	total    5 9 | 9 13 17 | 18 20 22
-//	yielded  -12 -8 | -8 -4 0 | 1 3 5
+//	         downsampled | raw
+//	shown    5 9 0 4 8   | 1 3 5    with resets after 9 and 8
+//	total    5 9 9 13 17 |
+//	yielded  -4 0 0 4 8  | 1 3 5
 //
 // A downsampled chunk is read to its end even where its piece ends before: only there it says what the counter showed. Raw
 // samples of that time are left out.

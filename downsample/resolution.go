@@ -135,7 +135,7 @@ func WithLimit(ctx context.Context, l Limit) context.Context {
 // WithJoined returns a context whose queries know that their answer is joined to raw samples from t, in ms, on.
 func WithJoined(ctx context.Context, t int64) context.Context {
 	l := LimitFrom(ctx)
-	l.Joined = t
+	l.Joined = max(1, t)
 	return WithLimit(ctx, l)
 }
 

@@ -37,7 +37,7 @@ func collect[T any](ctx context.Context, q *Querier, r span, ask asker[T], bucke
 	q.metrics.bucketRequests.WithLabelValues(bucketReason(needed)).Inc()
 	bucketCtx := ctx
 	if q.cfg.Joined != nil {
-		bucketCtx = q.cfg.Joined(ctx, g.horizon)
+		bucketCtx = q.cfg.Joined(ctx, g.earliest)
 	}
 	answer, err := bucket(bucketCtx, part)
 	switch {
