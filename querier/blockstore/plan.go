@@ -5,6 +5,7 @@ package blockstore
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/storage"
@@ -32,12 +33,17 @@ type plan struct {
 // external labels have other series, and are chosen on their own.
 func newPlan(blocks []*block, mint, maxt int64, limit downsample.Limit, hints *storage.SelectHints) plan {
 	p := plan{limit: limit.For(hints)}
+	if !slices.ContainsFunc(blocks, func(b *block) bool { return b.cover.Resolution > downsample.Raw }) {
+		for _, b := range blocks {
+			p.needs = append(p.needs, need{b, []downsample.Piece{{Mint: max(mint, b.mint), Maxt: min(maxt, b.maxt-1)}}})
+		}
+		return p
+	}
 	bearable := downsample.Bearable(hints)
 	var sparse []downsample.Piece
 	groups := map[string][]int{}
 	for i, b := range blocks {
-		key := b.external.String()
-		groups[key] = append(groups[key], i)
+		groups[b.group] = append(groups[b.group], i)
 	}
 	pieces := make([][]downsample.Piece, len(blocks))
 	for _, members := range groups {

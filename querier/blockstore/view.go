@@ -25,6 +25,7 @@ type block struct {
 	id         ulid.ULID
 	mint, maxt int64         // ms, half-open.
 	external   labels.Labels // Added to every series.
+	group      string        // The external labels as text: blocks of other groups have other series.
 	cover      downsample.Block
 	// files returns the files with their sizes. It costs a request where meta.json does not list them.
 	files func(ctx context.Context) ([]bucket.File, error)
@@ -49,7 +50,7 @@ func newView(listing bucket.Listing, files filesOf, defaultTenant string, now ti
 		v.ids[l.Meta.ULID] = struct{}{}
 		v.tenants[tenant] = append(v.tenants[tenant], &block{
 			id: l.Meta.ULID, mint: l.Meta.MinTime, maxt: l.Meta.MaxTime,
-			external: external,
+			external: external, group: external.String(),
 			cover: downsample.Block{
 				ID: l.Meta.ULID, Mint: l.Meta.MinTime, Maxt: l.Meta.MaxTime,
 				Resolution: l.Meta.Thanos.Downsample.Resolution, Sources: bucket.SourcesOf(l.Meta),
@@ -70,8 +71,7 @@ func newView(listing bucket.Listing, files filesOf, defaultTenant string, now ti
 func markBehind(blocks []*block) {
 	groups := map[string][]*block{}
 	for _, b := range blocks {
-		key := b.external.String()
-		groups[key] = append(groups[key], b)
+		groups[b.group] = append(groups[b.group], b)
 	}
 	for _, group := range groups {
 		all := make([]downsample.Block, len(group))
