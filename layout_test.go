@@ -24,7 +24,7 @@ const module = "github.com/penstock-io/penstock"
 var allowed = map[string][]string{
 	"ingest":             {"ring", "ingest/hint"},
 	"compactor":          {"uploader/bucket"},
-	"querier/blockstore": {"uploader/bucket"},
+	"querier/blockstore": {"downsample", "uploader/bucket"},
 	// What operators do to a bucket: by the layout that one package knows, and on directories that are blocks.
 	"uploader/buckettool": {"uploader/bucket", "uploader/blockdir"},
 	// The simulation plays whole clusters of the real code. Nothing imports it.

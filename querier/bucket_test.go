@@ -191,3 +191,22 @@ func TestBucketPart(t *testing.T) {
 	f(span{math.MinInt64, math.MaxInt64}, math.MinInt64, false, none, false)
 	f(span{math.MinInt64, math.MaxInt64}, math.MaxInt64, false, span{math.MinInt64, math.MaxInt64 - 1}, true)
 }
+
+// TestBucketIsToldWhatItIsJoinedTo: members may answer from the earliest local start on.
+func TestBucketIsToldWhatItIsJoinedTo(t *testing.T) {
+	type joinedKey struct{}
+	b := &bucketOf{store: newStore(t)}
+	var told []int64
+	c := newCluster(t, 3, 3, func(cfg *Config) {
+		cfg.Blocks = b
+		cfg.Joined = func(ctx context.Context, t int64) context.Context {
+			told = append(told, t)
+			return context.WithValue(ctx, joinedKey{}, t)
+		}
+	})
+	for i, start := range []int64{40_000, 50_000, 30_000} {
+		c.stores[i].start = start
+	}
+	require.NoError(t, c.query(t, tenantCtx(), 0, 100_000, nil, all()).err)
+	require.Equal(t, []int64{30_000}, told)
+}

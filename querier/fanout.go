@@ -35,7 +35,11 @@ func collect[T any](ctx context.Context, q *Querier, r span, ask asker[T], bucke
 		return g.answers, warnings, nil
 	}
 	q.metrics.bucketRequests.WithLabelValues(bucketReason(needed)).Inc()
-	answer, err := bucket(ctx, part)
+	bucketCtx := ctx
+	if q.cfg.Joined != nil {
+		bucketCtx = q.cfg.Joined(ctx, g.earliest)
+	}
+	answer, err := bucket(bucketCtx, part)
 	switch {
 	case err == nil:
 		return append(g.answers, answer), warnings, nil

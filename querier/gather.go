@@ -25,7 +25,9 @@ type gathered[T any] struct {
 	// horizon is the latest local start among the members that lack nothing: what is older may be in the bucket
 	// alone. With no such member that is everything.
 	horizon int64
-	lacking *IncompleteError // Nil if the answers are complete.
+	// earliest is the first local start among all that answered: from then on their answers may have samples.
+	earliest int64
+	lacking  *IncompleteError // Nil if the answers are complete.
 }
 
 // outcome is how asking the i-th member went.
@@ -109,13 +111,14 @@ func heardOf[T any](got []*outcome[T]) []*said {
 }
 
 func summarise[T any](got []*outcome[T], score *score) gathered[T] {
-	g := gathered[T]{horizon: math.MinInt64}
+	g := gathered[T]{horizon: math.MinInt64, earliest: math.MaxInt64}
 	if passedOn := score.ms.PassedOn; passedOn > 0 {
 		g.horizon = passedOn
 	}
 	for i, o := range got {
 		if o != nil {
 			g.answers = append(g.answers, o.answer)
+			g.earliest = min(g.earliest, o.said.localStart)
 		}
 		if !score.lost[i] {
 			g.horizon = max(g.horizon, o.said.localStart)

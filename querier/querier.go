@@ -53,6 +53,9 @@ type Config struct {
 	PartialResponse bool
 	PeerTimeout     time.Duration // How long a peer may say nothing before it counts as missing. 0: DefaultPeerTimeout.
 	MaxPeerBytes    int64         // Of one peer's answer to one selector. 0: DefaultMaxPeerBytes.
+	// Joined returns the context under which Blocks is asked, when its answer will be joined to samples that members have from
+	// t, in ms, on. Nil: Blocks need not know.
+	Joined func(ctx context.Context, t int64) context.Context
 }
 
 // Querier answers from the whole cluster: it is a storage.SampleAndChunkQueryable and a storage.ExemplarQueryable.

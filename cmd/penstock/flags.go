@@ -90,6 +90,8 @@ type queryConfig struct {
 	maxSamples    int
 	blockCache    units.Base2Bytes
 	maxBlockBytes units.Base2Bytes
+
+	autoDownsampling bool
 }
 
 type otlpConfig struct{ configFile string }
@@ -121,6 +123,8 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 		Default("10GiB").BytesVar(&cfg.query.blockCache)
 	cmd.Flag(blockstore.FlagMaxQueryBytes, "Most bytes of bucket blocks that one query may read, kept on disk or not.").
 		Default("1GiB").BytesVar(&cfg.query.maxBlockBytes)
+	cmd.Flag("query.auto-downsampling", "Read samples up to a fifth of the step apart where queries do not say max_source_resolution.").
+		BoolVar(&cfg.query.autoDownsampling)
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").
 		PlaceHolder("FILE").StringVar(&cfg.limits.configFile)

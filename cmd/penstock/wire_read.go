@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/dedup"
 )
@@ -27,6 +28,7 @@ func (s *server) wireReads() error {
 		Local:   s.store,
 		Members: s.memberships,
 		Client:  s.client,
+		Joined:  downsample.WithJoined,
 	}
 	if s.blocks != nil { // a nil *Store in the interface would not be nil
 		cfg.Blocks = s.blocks
@@ -57,7 +59,7 @@ func (s *server) newEngine() *promql.Engine {
 
 // queryContext puts what a query request says beside its PromQL into the
 // context that the read path reads: the tenant, and Thanos' parameters dedup,
-// partial_response and replicaLabels[].
+// partial_response, replicaLabels[] and max_source_resolution.
 func (s *server) queryContext(r *http.Request) (context.Context, error) {
 	ctx := r.Context()
 	tenant, err := s.requestTenant(r)
@@ -85,5 +87,5 @@ func (s *server) queryContext(r *http.Request) (context.Context, error) {
 	if labels := r.Form["replicaLabels[]"]; len(labels) > 0 {
 		ctx = dedup.WithReplicaLabels(ctx, labels)
 	}
-	return ctx, nil
+	return s.withResolution(ctx, r)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
@@ -54,52 +55,62 @@ func (q *questions) current() (*view, error) {
 	return q.view, nil
 }
 
-// ask puts one question to all blocks that can have series for the matchers in the time of the hints, and returns their
-// answers in the order of the blocks. When a block turns out to be gone it asks once more, on a list of blocks of now: what
-// replaced the block is in it.
+// question is what one block is asked. It answers for its pieces of time alone when the plan says so.
+type question struct {
+	sel      *selection
+	plan     *plan
+	block    *block
+	hints    *storage.SelectHints
+	matchers []*labels.Matcher // Its own.
+}
+
+// ask puts one question to all blocks that answer for the matchers in the time of the hints, and returns their answers in the
+// order of the plan. When a block turns out to be gone it asks once more, on a list of blocks of now: what replaced the block is
+// in it.
 func ask[A any](
-	ctx context.Context, q *questions, hints *storage.SelectHints, ms []*labels.Matcher,
-	one func(s *selection, b *block, ms []*labels.Matcher) (A, error),
-) ([]A, error) {
+	ctx context.Context, q *questions, hints *storage.SelectHints, ms []*labels.Matcher, one func(question) (A, error),
+) (*plan, []A, error) {
 	v, err := q.current()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	answers, err := askBlocks(ctx, q, v, hints, ms, one)
+	p := q.plan(ctx, v, hints, ms)
+	answers, err := askBlocks(ctx, q, p, hints, ms, one)
 	if !errors.Is(err, bucket.ErrNotFound) || ctx.Err() != nil {
-		return answers, err
+		return p, answers, err
 	}
 	q.store.metrics.repeats.Inc()
 	fresh, listErr := q.store.fresh(ctx)
 	if listErr != nil {
-		return nil, fmt.Errorf("%w; and the bucket cannot be listed anew: %w", err, listErr)
+		return nil, nil, fmt.Errorf("%w; and the bucket cannot be listed anew: %w", err, listErr)
 	}
 	q.mu.Lock()
 	q.view = fresh
 	q.mu.Unlock()
-	return askBlocks(ctx, q, fresh, hints, ms, one)
+	p = q.plan(ctx, fresh, hints, ms)
+	answers, err = askBlocks(ctx, q, p, hints, ms, one)
+	return p, answers, err
 }
 
 func askBlocks[A any](
-	ctx context.Context, q *questions, v *view, hints *storage.SelectHints, ms []*labels.Matcher,
-	one func(s *selection, b *block, ms []*labels.Matcher) (A, error),
+	ctx context.Context, q *questions, p *plan, hints *storage.SelectHints, ms []*labels.Matcher, one func(question) (A, error),
 ) ([]A, error) {
-	needed, err := q.needed(v, hints, ms)
-	if err != nil {
-		return nil, err
-	}
-	answers := make([]A, len(needed))
+	answers := make([]A, len(p.needs))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(blocksAtOnce)
-	for i, b := range needed {
+	for i, n := range p.needs {
 		group.Go(func() error {
-			blk, err := q.store.cache.acquire(ctx, b)
+			blk, err := q.store.cache.acquire(ctx, n.block)
 			if err != nil {
 				return err
 			}
 			defer q.store.cache.release(blk.entry)
-			s := q.selection(ctx, blk, b, hints, ms)
-			answers[i], err = one(s, b, slices.Clone(ms))
+			own := hints
+			if p.coarse {
+				own = n.hintsFor(hints)
+			}
+			s := q.selection(ctx, blk, n.block, own, ms)
+			answers[i], err = one(question{s, p, n.block, own, slices.Clone(ms)})
 			if isDamage(err) {
 				// What is here may be what is wrong: whoever asks next looks into the bucket.
 				q.store.cache.drop(blk.entry)
@@ -110,23 +121,20 @@ func askBlocks[A any](
 	return answers, group.Wait()
 }
 
-// needed returns the blocks that can have series for the matchers.
-func (q *questions) needed(v *view, hints *storage.SelectHints, ms []*labels.Matcher) ([]*block, error) {
+// plan chooses among the blocks that can have series for the matchers.
+func (q *questions) plan(ctx context.Context, v *view, hints *storage.SelectHints, ms []*labels.Matcher) *plan {
 	mint, maxt := q.mint, q.maxt
 	if hints != nil {
 		mint, maxt = hints.Start, hints.End
 	}
-	var found []*block
+	var able []*block
 	for _, b := range v.overlapping(q.tenant, q.mint, q.maxt) {
-		if _, match := matchExternal(b.external, ms); !match || !b.overlaps(mint, maxt) {
-			continue
+		if _, match := matchExternal(b.external, ms); match && b.overlaps(mint, maxt) {
+			able = append(able, b)
 		}
-		if err := b.readable(); err != nil {
-			return nil, err
-		}
-		found = append(found, b)
 	}
-	return found, nil
+	p := newPlan(able, mint, maxt, downsample.LimitFrom(ctx), hints)
+	return &p
 }
 
 func (q *questions) selection(ctx context.Context, blk *openBlock, b *block, hints *storage.SelectHints, ms []*labels.Matcher) *selection {

@@ -36,6 +36,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
@@ -79,7 +80,7 @@ type Config struct {
 	// chunks that overlap by MergeSeries, and passes on the others as they are.
 	MergeSeries storage.VerticalSeriesMergeFunc
 	MergeChunks storage.VerticalChunkSeriesMergeFunc
-	// Pool makes chunks of their encoding and bytes. The default knows those of Prometheus.
+	// Pool makes chunks of their encoding and bytes. The default knows those of Prometheus and downsampled ones.
 	Pool chunkenc.Pool
 	Now  func() time.Time
 
@@ -109,7 +110,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, er
 		cfg.MaxQueryBytes = DefaultMaxQueryBytes
 	}
 	if cfg.Pool == nil {
-		cfg.Pool = chunkenc.NewPool()
+		cfg.Pool = downsample.NewPool()
 	}
 	if cfg.DefaultTenant == "" {
 		cfg.DefaultTenant = DefaultTenant

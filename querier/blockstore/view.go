@@ -6,13 +6,13 @@ package blockstore
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
@@ -25,7 +25,8 @@ type block struct {
 	id         ulid.ULID
 	mint, maxt int64         // ms, half-open.
 	external   labels.Labels // Added to every series.
-	resolution int64         // ms; 0 for raw samples.
+	group      string        // The external labels as text: blocks of other groups have other series.
+	cover      downsample.Block
 	// files returns the files with their sizes. It costs a request where meta.json does not list them.
 	files func(ctx context.Context) ([]bucket.File, error)
 }
@@ -49,16 +50,39 @@ func newView(listing bucket.Listing, files filesOf, defaultTenant string, now ti
 		v.ids[l.Meta.ULID] = struct{}{}
 		v.tenants[tenant] = append(v.tenants[tenant], &block{
 			id: l.Meta.ULID, mint: l.Meta.MinTime, maxt: l.Meta.MaxTime,
-			external: external, resolution: l.Meta.Thanos.Downsample.Resolution,
+			external: external, group: external.String(),
+			cover: downsample.Block{
+				ID: l.Meta.ULID, Mint: l.Meta.MinTime, Maxt: l.Meta.MaxTime,
+				Resolution: l.Meta.Thanos.Downsample.Resolution, Sources: bucket.SourcesOf(l.Meta),
+			},
 			files: func(ctx context.Context) ([]bucket.File, error) { return files(ctx, l.Meta) },
 		})
 	}
 	for _, blocks := range v.tenants {
+		markBehind(blocks)
 		slices.SortFunc(blocks, func(a, b *block) int {
 			return cmp.Or(cmp.Compare(a.mint, b.mint), a.id.Compare(b.id))
 		})
 	}
 	return v
+}
+
+// markBehind finds the downsampled blocks that were made before all samples of their time were there.
+func markBehind(blocks []*block) {
+	groups := map[string][]*block{}
+	for _, b := range blocks {
+		groups[b.group] = append(groups[b.group], b)
+	}
+	for _, group := range groups {
+		all := make([]downsample.Block, len(group))
+		for i, b := range group {
+			all[i] = b.cover
+		}
+		downsample.MarkBehind(all)
+		for i, b := range group {
+			b.cover.Behind = all[i].Behind
+		}
+	}
 }
 
 // overlapping returns the tenant's blocks with samples in the closed interval [mint, maxt].
@@ -91,55 +115,21 @@ func splitLabels(external map[string]string, defaultTenant string) (tenant strin
 	return tenant, b.Labels()
 }
 
-// visible leaves out what queries must not or need not read: blocks that were marked for deletion long ago, blocks whose
-// content another block has, and downsampled blocks whose raw samples are all there. One that was marked because another had
-// its content, which is there no more, is read for as long as it is there.
+// visible leaves out what queries must not or need not read: blocks that were marked for deletion long ago, and blocks whose
+// content another block of the same resolution has. One that was marked because another had its content, which is there no
+// more, is read for as long as it is there.
 func visible(blocks []bucket.Listed, now time.Time) []bucket.Listed {
 	covered := bucket.Covered(blocks)
-	groups := map[string][]bucket.Listed{}
+	var found []bucket.Listed
 	for _, l := range blocks {
 		m := l.Marks.Deletion
 		if m != nil && !m.Superseded() && now.Sub(time.Unix(m.DeletionTime, 0)) > ignoreMarkedAfter {
 			continue
 		}
-		if _, ok := covered[l.Meta.ULID]; ok {
-			continue
+		if _, ok := covered[l.Meta.ULID]; !ok {
+			found = append(found, l)
 		}
-		key := bucket.CopyGroup(l.Meta)
-		groups[key] = append(groups[key], l)
-	}
-	var found []bucket.Listed
-	for _, group := range groups {
-		found = append(found, withoutAggregated(group)...)
 	}
 	slices.SortFunc(found, func(a, b bucket.Listed) int { return a.Meta.ULID.Compare(b.Meta.ULID) })
 	return found
-}
-
-// withoutAggregated drops downsampled blocks of which raw blocks have every source: until downsampled samples can be read they
-// are of use to nobody, and where they are all that is left a query must be told.
-func withoutAggregated(group []bucket.Listed) []bucket.Listed {
-	raw := map[ulid.ULID]struct{}{} // All sources of raw blocks.
-	for _, l := range group {
-		if l.Meta.Thanos.Downsample.Resolution == 0 {
-			for _, id := range bucket.SourcesOf(l.Meta) {
-				raw[id] = struct{}{}
-			}
-		}
-	}
-	return slices.DeleteFunc(group, func(l bucket.Listed) bool {
-		return l.Meta.Thanos.Downsample.Resolution > 0 && !slices.ContainsFunc(bucket.SourcesOf(l.Meta), func(id ulid.ULID) bool {
-			_, ok := raw[id]
-			return !ok
-		})
-	})
-}
-
-// readable is nil for blocks with raw samples.
-func (b *block) readable() error {
-	if b.resolution == 0 {
-		return nil
-	}
-	return fmt.Errorf("block %s is downsampled to %s, which cannot be read yet, and no raw block holds its samples",
-		b.id, time.Duration(b.resolution)*time.Millisecond)
 }

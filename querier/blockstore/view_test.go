@@ -4,7 +4,6 @@
 package blockstore
 
 import (
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -87,10 +86,7 @@ func TestVisible(t *testing.T) {
 	f("ab", "a=a ~1h", "b=b ~30h")           // Compacted, and what was made of them is gone.
 	f("abc", "a=a ~1h", "b=b ~1h", "c=ab ?") // It cannot be read.
 	f("d", "c=ab ?", "d=ab")
-	f("c", "c=ab", "d=ab @5m", "e=ab @1h")
-	f("d", "d=ab @5m")
-	f("ad", "a=a", "d=ab @5m") // Not all of its raw samples are there.
-	f("def", "d=ab @5m", "e=ab @1h", "f=c")
+	f("cde", "c=ab", "d=ab @5m", "e=ab @1h") // Which resolution is read is for each query to say.
 	f("e", "d=ab @5m", "e=abc @5m")
 }
 
@@ -183,16 +179,4 @@ func TestExternalLabelsMakeSeriesEqual(t *testing.T) {
 	require.Equal(t, map[string][]sample{
 		labels.FromStrings("__name__", "up", "replica", "A").String(): append(samplesOf(one), samplesOf(two)...),
 	}, got)
-}
-
-func TestDownsampledBlockIsAnErrorWhereItIsNeeded(t *testing.T) {
-	f := newFixture(t)
-	id := f.add(ours("t1", "m1"), func(m *bucket.Meta) { m.Thanos.Downsample.Resolution = 300_000 }, newSeries(0, 10, "__name__", "up"))
-	f.add(ours("t1", "m1"), nil, newSeries(120*minute, 10, "__name__", "up"))
-	s := f.open(nil)
-	_, err := query(t, s, "t1", 0, math.MaxInt64, equal("__name__", "up"))
-	require.ErrorContains(t, err, id.String()+" is downsampled to 5m0s")
-	got, err := query(t, s, "t1", 120*minute, math.MaxInt64, equal("__name__", "up"))
-	require.NoError(t, err)
-	require.Len(t, got, 1)
 }
