@@ -81,6 +81,12 @@ e2e: ## Real Prometheus, HAProxy, nginx and S3 server, and every fault a few tim
 e2e-minio: ## The bucket's conformance suite on MinIO, which is built first (minutes).
 	cd e2e && PENSTOCK_E2E_MINIO=1 $(GO) test -count=1 -timeout 30m -v -run TestMinIOConformance .
 
+DAYS ?= 365
+
+.PHONY: year
+year: ## A year of blocks in S3, compacted, downsampled, and asked beside a Prometheus that has them on its disk (a quarter of an hour).
+	cd e2e && $(GO) test -count=1 -timeout 2h -v -run TestYear ./year -args -year.days=$(DAYS)
+
 .PHONY: fault
 fault: ## Every fault as often as a release needs it, and every acknowledged sample read back (Linux, root, about an hour).
 	cd e2e && $(GO) test -count=1 -timeout 3h -v -run TestFault ./fault -args -fault.full

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // ReplicaLabel tells the two Prometheus servers of a pair apart in all tests.
@@ -107,8 +108,14 @@ func (n *Node) Reload() error {
 // directory is a new one.
 func (e *Env) RunPenstock(t testing.TB, args ...string) (int, string) {
 	t.Helper()
+	return e.RunPenstockWithin(t, Patience, args...)
+}
+
+// RunPenstockWithin is RunPenstock for what takes longer.
+func (e *Env) RunPenstockWithin(t testing.TB, within time.Duration, args ...string) (int, string) {
+	t.Helper()
 	p := Start(t, Command{Name: "penstock", Path: e.bin.penstock, Args: args, Dir: Dir(t)})
-	code := p.Wait(Patience)
+	code := p.Wait(within)
 	return code, p.output()
 }
 

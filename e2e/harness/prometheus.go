@@ -63,6 +63,20 @@ func (e *Env) StartPrometheus(t testing.TB, cfg PrometheusConfig) *Prometheus {
 	return p
 }
 
+// StartPrometheusOn starts a server that scrapes nothing on a data directory that has blocks, which it keeps for ever.
+func (e *Env) StartPrometheusOn(t testing.TB, dataDir string) API {
+	t.Helper()
+	dir, addr := Dir(t), Loopback(e.FreePort(t))
+	p := Start(t, Command{Name: "prometheus", Path: e.bin.prometheus, Dir: dir, Args: []string{
+		"--config.file=" + WriteFile(t, dir, "prometheus.yml", "{}\n"),
+		"--storage.tsdb.path=" + dataDir, "--storage.tsdb.retention.time=100y",
+		"--web.listen-address=" + addr,
+	}})
+	api := API{Name: "prometheus", URL: "http://" + addr}
+	waitHTTP(t, p, api.URL+"/-/ready")
+	return api
+}
+
 // prometheusFile is the deployed file with the jobs, the intervals and the address of the test. What it says of
 // remote write is what is tested, but for the two waits that a test has no time for.
 func prometheusFile(cfg PrometheusConfig) (string, error) {
