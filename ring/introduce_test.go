@@ -143,7 +143,7 @@ func TestIntroducer(t *testing.T) {
 		t.Cleanup(server.Close)
 		h.Seen(Record{Member: Member{Name: name, State: Active, InternalAddr: strings.TrimPrefix(server.URL, "http://")}, LastSeen: testTime})
 	}
-	i := Introducer{View: func() *View { return h.View(testTime) }, Client: http.DefaultClient}
+	i := Introducer{View: func() *View { return h.View(testTime) }, Client: &http.Client{}}
 	ask := func() (bool, []string) { return i.Ask(t.Context()) }
 
 	introduced, waiting := ask()
@@ -193,7 +193,7 @@ func TestIntroducer(t *testing.T) {
 	introduced, _ = ask()
 	require.True(t, introduced)
 
-	resp, err := http.Post("http://"+mustMember(t, h, "b").InternalAddr+"?"+url.Values{"member": {"j"}}.Encode(), "", nil)
+	resp, err := i.Client.Post("http://"+mustMember(t, h, "b").InternalAddr+"?"+url.Values{"member": {"j"}}.Encode(), "", nil)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusBadRequest, resp.StatusCode)

@@ -81,9 +81,9 @@ func (p *pair) openReal() {
 // twin is one transaction on both.
 type twin struct {
 	real, model storage.AppenderV2
-	// known makes it append to series that are there, by their references. Transactions
-	// that may make series wait for each other, so that one goroutine cannot have two.
-	known bool
+	// refs make it append to series that are there. Transactions that may make series wait
+	// for each other, so that one goroutine cannot have two.
+	refs map[int]storage.SeriesRef
 }
 
 func (p *pair) begin() twin {
@@ -110,8 +110,9 @@ func (p *pair) step(r *rand.Rand, step int) {
 		require.NoError(p.t, tx.real.Rollback())
 		require.NoError(p.t, tx.model.Rollback())
 	case x < 45: // Two that overlap.
+		refs := p.references()
 		one, two := p.begin(), p.begin()
-		one.known, two.known = true, true
+		one.refs, two.refs = refs, refs
 		p.fill(r, one, step, 0)
 		p.fill(r, two, step, 0)
 		if r.IntN(2) == 0 {
@@ -124,6 +125,24 @@ func (p *pair) step(r *rand.Rand, step int) {
 		p.fill(r, tx, step, 0)
 		p.end(r, tx)
 	}
+}
+
+// references are those of the series that there are. They are looked up in a transaction of their own: one
+// that looks up a series keeps others from making one until it ends.
+func (p *pair) references() map[int]storage.SeriesRef {
+	refs := map[int]storage.SeriesRef{}
+	tx := p.begin()
+	for series := range modelSeries {
+		lset := modelLabels(series)
+		refs[series], _ = tx.real.(storage.GetRef).GetRef(lset, lset.Hash())
+	}
+	require.NoError(p.t, tx.real.Rollback())
+	require.NoError(p.t, tx.model.Rollback())
+	return refs
+}
+
+func modelLabels(series int) labels.Labels {
+	return labels.FromStrings("__name__", "sim", "s", strconv.Itoa(series))
 }
 
 // fill appends some samples, whose values are those of their times but for other.
@@ -143,11 +162,11 @@ func (p *pair) fill(r *rand.Rand, tx twin, step int, other float64) {
 }
 
 func (p *pair) append(tx twin, series int, t int64, other float64) {
-	lset := labels.FromStrings("__name__", "sim", "s", strconv.Itoa(series))
+	lset := modelLabels(series)
 	v := float64(t%1000) + other
 	ref := storage.SeriesRef(0)
-	if tx.known {
-		if ref, _ = tx.real.(storage.GetRef).GetRef(lset, lset.Hash()); ref == 0 {
+	if tx.refs != nil {
+		if ref = tx.refs[series]; ref == 0 {
 			return
 		}
 	}
