@@ -85,7 +85,7 @@ type repeatSource struct {
 	counts     source
 	average    *averageSource // Nil to yield counts.
 	resolution int64
-	ended      int64 // When the chunk before ended, maybe in this one's first window.
+	ended      int64 // When the chunk before ended, or its time begins, maybe in its first window.
 
 	window     sample // Its time is the window's end.
 	left, step int64  // Samples still to come of it, and ms between them.

@@ -191,7 +191,7 @@ func (l *lane) begin(it *item, r Reading) error {
 		return err
 	}
 	if s, ok := s.(*repeatSource); ok {
-		s.ended = l.ended
+		s.ended = max(l.ended, it.mint-1)
 	}
 	l.cur, l.span, l.ended = &clip{s, it.mint, it.maxt}, it.resolution, it.maxt
 	if it.raw != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -132,11 +133,38 @@ func WithLimit(ctx context.Context, l Limit) context.Context {
 	return context.WithValue(ctx, limitKey{}, l)
 }
 
-// WithJoined returns a context whose queries know that their answer is joined to raw samples from t, in ms, on.
-func WithJoined(ctx context.Context, t int64) context.Context {
-	l := LimitFrom(ctx)
+type coarseKey struct{}
+
+// coarse is what was answered with downsampled samples under one context.
+type coarse struct {
+	mu     sync.Mutex
+	pieces []Piece
+}
+
+// WithJoined returns a context whose queries know that their answer is joined to raw samples from t, in ms, on. After they have
+// begun, alone says for which times, as closed intervals in order, downsampled samples answer. Raw ones beside them would
+// count twice.
+func WithJoined(ctx context.Context, t int64) (_ context.Context, alone func() [][2]int64) {
+	l, c := LimitFrom(ctx), &coarse{}
 	l.Joined = max(1, t)
-	return WithLimit(ctx, l)
+	return context.WithValue(WithLimit(ctx, l), coarseKey{}, c), func() [][2]int64 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		var all [][2]int64
+		for _, p := range Union(c.pieces) {
+			all = append(all, [2]int64{p.Mint, p.Maxt})
+		}
+		return all
+	}
+}
+
+// ReportCoarse tells whoever made the context with WithJoined for which times downsampled samples answer.
+func ReportCoarse(ctx context.Context, pieces []Piece) {
+	if c, ok := ctx.Value(coarseKey{}).(*coarse); ok {
+		c.mu.Lock()
+		c.pieces = append(c.pieces, pieces...)
+		c.mu.Unlock()
+	}
 }
 
 // LimitFrom returns the limit of ctx, and the zero one if it has none.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -192,21 +193,28 @@ func TestBucketPart(t *testing.T) {
 	f(span{math.MinInt64, math.MaxInt64}, math.MaxInt64, false, span{math.MinInt64, math.MaxInt64 - 1}, true)
 }
 
-// TestBucketIsToldWhatItIsJoinedTo: members may answer from the earliest local start on.
+// TestBucketIsToldWhatItIsJoinedTo: members may answer from the earliest local start on. What they have of times for which the
+// bucket alone is to answer is left out.
 func TestBucketIsToldWhatItIsJoinedTo(t *testing.T) {
-	type joinedKey struct{}
 	b := &bucketOf{store: newStore(t)}
 	var told []int64
+	alone := [][2]int64{{2_000, 4_500}, {31_000, 33_000}}
 	c := newCluster(t, 3, 3, func(cfg *Config) {
 		cfg.Blocks = b
-		cfg.Joined = func(ctx context.Context, t int64) context.Context {
+		cfg.Joined = func(ctx context.Context, t int64) (context.Context, func() [][2]int64) {
 			told = append(told, t)
-			return context.WithValue(ctx, joinedKey{}, t)
+			return ctx, func() [][2]int64 { return alone }
 		}
 	})
+	samples := floats(0, 100_000, 1000, func(i int64) float64 { return float64(i) })
 	for i, start := range []int64{40_000, 50_000, 30_000} {
 		c.stores[i].start = start
+		c.stores[i].write(t, lset("a"), samples...)
 	}
-	require.NoError(t, c.query(t, tenantCtx(), 0, 100_000, nil, all()).err)
+	b.write(t, lset("a"), samples[3], samples[32])
+	a := c.query(t, tenantCtx(), 0, 100_000, nil, all())
+	require.NoError(t, a.err)
 	require.Equal(t, []int64{30_000}, told)
+	want := slices.Concat(samples[:2], samples[3:4], samples[5:31], samples[32:33], samples[34:])
+	requireSame(t, want, a.series[lset("a").String()])
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// bucketAsker asks the bucket for a part of the range.
-type bucketAsker[T any] func(ctx context.Context, part span) (T, error)
+// bucketAsker asks the bucket for a part of the range. Its answer is joined to those of members, which may have samples from
+// earliest on, and now and then before.
+type bucketAsker[T any] func(ctx context.Context, part span, earliest int64) (T, error)
 
 // collect asks the members and then, where that is needed, the bucket. The answers are in the order of the members,
 // the bucket's last.
@@ -35,11 +36,7 @@ func collect[T any](ctx context.Context, q *Querier, r span, ask asker[T], bucke
 		return g.answers, warnings, nil
 	}
 	q.metrics.bucketRequests.WithLabelValues(bucketReason(needed)).Inc()
-	bucketCtx := ctx
-	if q.cfg.Joined != nil {
-		bucketCtx = q.cfg.Joined(ctx, g.earliest)
-	}
-	answer, err := bucket(bucketCtx, part)
+	answer, err := bucket(ctx, part, g.earliest)
 	switch {
 	case err == nil:
 		return append(g.answers, answer), warnings, nil

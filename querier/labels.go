@@ -79,7 +79,7 @@ func (s *session) strings(
 	}
 	var bucket bucketAsker[stringsAnswer]
 	if blocks := s.q.cfg.Blocks; blocks != nil {
-		bucket = func(ctx context.Context, part span) (stringsAnswer, error) {
+		bucket = func(ctx context.Context, part span, _ int64) (stringsAnswer, error) {
 			q, err := blocks.Querier(tenant, part.mint, part.maxt)
 			if err != nil {
 				return stringsAnswer{}, err

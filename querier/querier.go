@@ -54,8 +54,9 @@ type Config struct {
 	PeerTimeout     time.Duration // How long a peer may say nothing before it counts as missing. 0: DefaultPeerTimeout.
 	MaxPeerBytes    int64         // Of one peer's answer to one selector. 0: DefaultMaxPeerBytes.
 	// Joined returns the context under which Blocks is asked, when its answer will be joined to samples that members have from
-	// t, in ms, on. Nil: Blocks need not know.
-	Joined func(ctx context.Context, t int64) context.Context
+	// t, in ms, on. After the question it says for which times, as closed intervals in order, the answer has something that
+	// must not be mixed with samples of others; those are left out. Nil: Blocks need not know.
+	Joined func(ctx context.Context, t int64) (_ context.Context, alone func() [][2]int64)
 }
 
 // Querier answers from the whole cluster: it is a storage.SampleAndChunkQueryable and a storage.ExemplarQueryable.

@@ -44,6 +44,7 @@ type selection struct {
 	span     span
 	hints    storage.SelectHints
 	matchers []*labels.Matcher
+	alone    []span // For which the bucket alone answers; known when it was asked.
 }
 
 // hintsFor returns hints for a part of the range. The chunks that come back are not cut to it: copies with
@@ -82,6 +83,11 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(sel.alone) > 0 { // The bucket's set is the last.
+		for i := range sets[:len(sets)-1] {
+			sets[i] = besideSet{sets[i], sel.alone}
+		}
+	}
 	trim := span{minTime, maxTime}
 	if !sel.hints.DisableTrimming {
 		trim = sel.span
@@ -104,13 +110,21 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 	return set, said{localStart: local.LocalStart(sel.tenant)}, nil
 }
 
-func (sel *selection) bucketCopies(ctx context.Context, part span) (storage.ChunkSeriesSet, error) {
+func (sel *selection) bucketCopies(ctx context.Context, part span, earliest int64) (storage.ChunkSeriesSet, error) {
 	cq, err := sel.s.q.cfg.Blocks.ChunkQuerier(sel.tenant, part.mint, part.maxt)
 	if err != nil {
 		return nil, err
 	}
 	sel.s.onClose(cq.Close)
-	return peek(newShardSet(cq.Select(ctx, true, sel.unsharded(part), slices.Clone(sel.matchers)...), &sel.hints))
+	alone := func() [][2]int64 { return nil }
+	if joined := sel.s.q.cfg.Joined; joined != nil {
+		ctx, alone = joined(ctx, earliest)
+	}
+	set := cq.Select(ctx, true, sel.unsharded(part), slices.Clone(sel.matchers)...)
+	for _, times := range alone() {
+		sel.alone = append(sel.alone, span{times[0], times[1]})
+	}
+	return peek(newShardSet(set, &sel.hints))
 }
 
 // labelSets asks for series without their samples.
@@ -126,7 +140,7 @@ func (sel *selection) labelSets(ctx context.Context) (seriesSource, annotations.
 	}
 	var bucket bucketAsker[[]labels.Labels]
 	if q.cfg.Blocks != nil {
-		bucket = func(ctx context.Context, part span) ([]labels.Labels, error) {
+		bucket = func(ctx context.Context, part span, _ int64) ([]labels.Labels, error) {
 			querier, err := q.cfg.Blocks.Querier(sel.tenant, part.mint, part.maxt)
 			if err != nil {
 				return nil, err

@@ -20,6 +20,7 @@ const blockSyncMax = 10 * time.Minute
 type compactConfig struct {
 	enabled          bool
 	foreign          bool
+	downsampling     bool
 	blockSync        model.Duration
 	consistencyDelay model.Duration
 	deletionDelay    model.Duration
@@ -36,6 +37,8 @@ func addCompactFlags(cmd *kingpin.CmdClause, c *compactConfig) {
 		Default("true").BoolVar(&c.enabled)
 	cmd.Flag("compact.foreign", "Compact and expire blocks with external labels that Penstock does not write, too. They keep every label.").
 		BoolVar(&c.foreign)
+	cmd.Flag("compact.downsampling", "Make blocks with a sample every 5 minutes of raw ones that span 40 h, and with one every hour of those that span 10 days.").
+		Default("true").BoolVar(&c.downsampling)
 	cmd.Flag("compact.block-sync-interval", "How often the bucket is looked at for something to do, and the index of blocks is written.").
 		Default("5m").SetValue(&c.blockSync)
 	cmd.Flag("compact.consistency-delay", "How long after the newest upload into a time range its blocks are merged. What comes later is merged later.").

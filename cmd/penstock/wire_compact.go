@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-io/penstock/cmd/penstock/internal/limits"
 	"github.com/penstock-io/penstock/compactor"
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/ring"
 	"github.com/penstock-io/penstock/uploader/bucket"
@@ -53,6 +54,10 @@ func (s *server) wireCompaction() error {
 	})
 	s.reg.MustRegister(conflicts)
 	owner := &groupOwner{view: s.members.View, minorityAfter: s.minorityAfter()}
+	var down compactor.Downsampler
+	if c.downsampling {
+		down = downsample.New(s.logger.With("component", "downsampler"), s.reg, nil)
+	}
 	var err error
 	s.compactor, err = compactor.New(compactor.Config{
 		Blocks:           s.bucketBlocks,
@@ -63,6 +68,7 @@ func (s *server) wireCompaction() error {
 		MergeChunks:      querier.NewChunkMerger(conflicts),
 		Room:             s.store.CheckRoom,
 		Retention:        s.retention,
+		Downsampler:      down,
 		Foreign:          c.foreign,
 		DefaultTenant:    defaultTenant,
 		Interval:         s.cfg.compactInterval(),

@@ -53,7 +53,7 @@ func TestJoinedToMembers(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 
-	ask := func(query string, joined func(context.Context, int64) context.Context) float64 {
+	ask := func(query string, joined func(context.Context, int64) (context.Context, func() [][2]int64)) float64 {
 		q := fanout.New(fanout.Config{Local: member{b, start}, Blocks: s, Joined: joined}, nil, nil)
 		ctx := fanout.WithTenant(downsample.WithLimit(t.Context(), downsample.Limit{Max: downsample.FiveMinutes, Strict: true}), "t1")
 		got, _, warnings := evaluate(t, ctx, q, query, 4*day)

@@ -102,6 +102,17 @@ func ends(pieces []downsample.Piece) (from, to string) {
 
 func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
+// downsampled returns for which times downsampled blocks answer.
+func (p *plan) downsampled() []downsample.Piece {
+	var all []downsample.Piece
+	for _, n := range p.needs {
+		if n.cover.Resolution > downsample.Raw {
+			all = append(all, n.pieces...)
+		}
+	}
+	return all
+}
+
 // hintsFor returns the hints for one of the blocks: the time of its pieces, and chunks that are not cut, since one that is
 // downsampled cannot be.
 func (n need) hintsFor(hints *storage.SelectHints) *storage.SelectHints {

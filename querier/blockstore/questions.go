@@ -77,6 +77,7 @@ func ask[A any](
 	p := q.plan(ctx, v, hints, ms)
 	answers, err := askBlocks(ctx, q, p, hints, ms, one)
 	if !errors.Is(err, bucket.ErrNotFound) || ctx.Err() != nil {
+		downsample.ReportCoarse(ctx, p.downsampled())
 		return p, answers, err
 	}
 	q.store.metrics.repeats.Inc()
@@ -89,6 +90,7 @@ func ask[A any](
 	q.mu.Unlock()
 	p = q.plan(ctx, fresh, hints, ms)
 	answers, err = askBlocks(ctx, q, p, hints, ms, one)
+	downsample.ReportCoarse(ctx, p.downsampled())
 	return p, answers, err
 }
 
