@@ -34,8 +34,9 @@
 // What keeps it honest:
 //
 //   - TestMutations switches off hints, the quorum, the fail-stop, the generation check,
-//     the majority rule, what answers say of the members and the introduction of new
-//     ones, one at a time, and must see a promise break.
+//     the majority rule, the debts of short rings and of hints that a host crash took, what
+//     answers say of the members and the introduction of new ones, one at a time, and must
+//     see a promise break.
 //   - TestModelAgreesWithTSDB does the same random things to the model of the store and to
 //     a real tsdbstore, with restarts and kills, and compares verdicts and contents.
 //   - TestEveryCrashPoint dies at each point, and fails if it never came by one.
