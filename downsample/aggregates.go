@@ -105,8 +105,8 @@ func (s *repeatSource) next() (sample, bool) {
 		if !ok {
 			return sample{}, false
 		}
-		// None has more samples than milliseconds.
-		room := s.window.t - max(s.ended, windowEnd(s.window.t, s.resolution)-s.resolution)
+		// None has more samples than milliseconds. One that is before the time that is asked for is left out by the caller.
+		room := max(1, s.window.t-max(s.ended, windowEnd(s.window.t, s.resolution)-s.resolution))
 		s.left = room
 		if n < float64(room) { // Not of NaN.
 			s.left = max(1, int64(math.Round(n)))

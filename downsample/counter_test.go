@@ -73,6 +73,21 @@ func TestCounterEntersAChunk(t *testing.T) {
 	require.EqualValues(t, 20, joined[len(joined)-1].v)
 }
 
+// TestCountEntersAChunk: what is before the piece is left out, and a window that the piece cuts keeps all its samples.
+func TestCountEntersAChunk(t *testing.T) {
+	var all series
+	for at := int64(1000); at < 2*hour; at += 30 * second {
+		all = append(all, sample{t: at, v: 1})
+	}
+	for border, want := range map[int64]int{0: 240, hour: 120, hour + 2*minute: 120} {
+		got := read(t, NewSeries(lset, ReadCount, func() ([]Part, error) {
+			return []Part{part(t, all, FiveMinutes, border, 2*hour)}, nil
+		}).Iterator(nil))
+		require.Len(t, got, want)
+		require.GreaterOrEqual(t, got[0].t, border)
+	}
+}
+
 // TestCounterOfCopies: chunks of the same time count once, also where one lacks a part.
 func TestCounterOfCopies(t *testing.T) {
 	w := newWorld(5, 3)
