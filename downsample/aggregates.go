@@ -85,7 +85,7 @@ type repeatSource struct {
 	counts     source
 	average    *averageSource // Nil to yield counts.
 	resolution int64
-	ended      int64 // When the chunk before ended, or its time begins, maybe in its first window.
+	ended      int64 // When the window or chunk before ended, or the item's time begins.
 
 	window     sample // Its time is the window's end.
 	left, step int64  // Samples still to come of it, and ms between them.
@@ -112,6 +112,7 @@ func (s *repeatSource) next() (sample, bool) {
 			s.left = max(1, int64(math.Round(n)))
 		}
 		s.step = room / s.left
+		s.ended = max(s.ended, s.window.t) // Damaged ones could be of one time again and again.
 	}
 	s.left--
 	out := s.window
