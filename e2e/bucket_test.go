@@ -21,6 +21,9 @@ import (
 // bucketTimeout bounds one look into the bucket.
 const bucketTimeout = 30 * time.Second
 
+// compacted is the member of blocks that are no member's any more.
+const compacted = ""
+
 // shipped is what Thanos expects of a meta.json beside what Prometheus does.
 type shipped struct {
 	tsdb.BlockMeta
@@ -41,7 +44,8 @@ func (s *story) openBucket() bucket.Bucket {
 }
 
 // shippedBlocks reads the bucket without Penstock's idea of its layout: by the names of the objects and the fields of
-// meta.json that Thanos documents. Blocks are listed by the member that shipped them.
+// meta.json that Thanos documents. Blocks are listed by the member that shipped them, and those that were compacted of them
+// below compacted.
 func shippedBlocks(bkt bucket.Bucket) (map[string][]shipped, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), bucketTimeout)
 	defer cancel()
@@ -69,10 +73,14 @@ func shippedBlocks(bkt bucket.Bucket) (map[string][]shipped, error) {
 		if _, err := ulid.Parse(strings.TrimSuffix(dir, "/")); err != nil || meta.ULID.String()+"/" != dir {
 			return nil, fmt.Errorf("%s names the block %s", key, meta.ULID)
 		}
-		if meta.Thanos.Source != "receive" || meta.Thanos.Labels["tenant_id"] != "default-tenant" {
+		member := meta.Thanos.Labels["receive_replica"]
+		wantSource := "receive"
+		if member == compacted {
+			wantSource = "compactor"
+		}
+		if meta.Thanos.Source != wantSource || meta.Thanos.Labels["tenant_id"] != "default-tenant" {
 			return nil, fmt.Errorf("%s has the source %q and the labels %v", key, meta.Thanos.Source, meta.Thanos.Labels)
 		}
-		member := meta.Thanos.Labels["receive_replica"]
 		out[member] = append(out[member], meta)
 	}
 	return out, nil

@@ -153,12 +153,13 @@ func (s *story) twoNodesDown() {
 	s.nothingLost()
 }
 
-// blocksInBucket: every node ships the blocks that it finishes, by itself, in the layout that Thanos reads.
+// blocksInBucket: every node ships the blocks that it finishes, and one of them makes one block of those of all, by
+// themselves, in the layout that Thanos reads.
 func (s *story) blocksInBucket() {
 	s.t.Helper()
 	s.chapter("blocks in the bucket")
 	bkt := s.openBucket()
-	took := harness.Eventually(s.t, 4*blockDuration, "a block of every node is in the bucket", func() error {
+	took := harness.Eventually(s.t, 8*blockDuration, "a block of every node is in the bucket, and one made of several", func() error {
 		blocks, err := shippedBlocks(bkt)
 		if err != nil {
 			return err
@@ -168,7 +169,12 @@ func (s *story) blocksInBucket() {
 				return fmt.Errorf("none of %s among %d", n.Name, len(blocks))
 			}
 		}
-		return nil
+		for _, b := range blocks[compacted] {
+			if len(b.Compaction.Sources) > 1 {
+				return nil
+			}
+		}
+		return fmt.Errorf("none that was made of several among %d", len(blocks[compacted]))
 	})
 	s.t.Logf("that took %s", took)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 )
@@ -270,6 +271,9 @@ func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
 		// The head has dropped the series, and without labels it cannot make it anew.
 		ref, err = a.tx.app.Append(0, a.tx.labelsOf(a.s), smp.ST, smp.T, smp.V, ih, fh, opts)
 	}
+	if err != nil && h == nil && value.IsStaleNaN(smp.V) && errors.Is(err, storage.ErrDuplicateSampleForTimestamp) {
+		ref, err = a.appendStaleAgain(smp, err)
+	}
 	if err != nil {
 		var partial *storage.AppendPartialError
 		if !errors.As(err, &partial) {
@@ -282,6 +286,24 @@ func (a *seriesAppend) appendTo(smp Sample, h *histogramView) error {
 		a.exemplars = pendingExemplars{}
 	}
 	return nil
+}
+
+// appendStaleAgain appends a stale marker that was refused because there is another sample at its time. Prometheus sends
+// the marker of a native histogram as a float, and the TSDB keeps it as a histogram: sent once more, it is taken for another
+// value. If what is there is that marker, the append changes nothing and succeeds.
+func (a *seriesAppend) appendStaleAgain(smp Sample, refused error) (storage.SeriesRef, error) {
+	ls := labels.EmptyLabels()
+	if a.ref == 0 {
+		ls = a.tx.labelsOf(a.s)
+	}
+	ref, err := a.tx.app.Append(a.ref, ls, smp.ST, smp.T, 0, &histogram.Histogram{Sum: smp.V}, nil, storage.AOptions{})
+	if err != nil {
+		ref, err = a.tx.app.Append(a.ref, ls, smp.ST, smp.T, 0, nil, &histogram.FloatHistogram{Sum: smp.V}, storage.AOptions{})
+	}
+	if err != nil {
+		return 0, refused
+	}
+	return ref, nil
 }
 
 func (a *seriesAppend) refuse(item uint32, reason Reason, t int64, detail string) {
