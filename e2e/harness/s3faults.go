@@ -197,18 +197,23 @@ func (q s3Request) can(f S3Fault) bool {
 	}
 }
 
-// choose returns what happens to a request, and whether anything does.
+// choose returns what happens to a request, and whether anything does. The first request that can meet a fault does.
 func (f *FaultyS3) choose(q s3Request) (S3Fault, bool) {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
 	f.asked++
 	possible := slices.DeleteFunc(slices.Clone(f.faults), func(fault S3Fault) bool { return !q.can(fault) })
-	if len(possible) == 0 || f.random.Float64() >= f.rate {
+	if len(possible) == 0 {
 		return 0, false
 	}
-	fault := possible[f.random.IntN(len(possible))]
-	f.counts[fault]++
-	return fault, true
+	fault, happens := possible[f.random.IntN(len(possible))], f.random.Float64() < f.rate
+	if i := slices.IndexFunc(possible, func(fault S3Fault) bool { return f.counts[fault] == 0 }); i >= 0 {
+		fault, happens = possible[i], true
+	}
+	if happens {
+		f.counts[fault]++
+	}
+	return fault, happens
 }
 
 // ServeHTTP implements http.Handler.

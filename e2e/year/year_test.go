@@ -276,7 +276,15 @@ func (y *year) fetched() [2]float64 {
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	return [2]float64{m.Total("penstock_blockstore_requests_total"), m.Total("penstock_block_store_fetched_bytes_total")}
+	requests, err := m.Sum("penstock_blockstore_requests_total")
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	bytes, err := m.Sum("penstock_blockstore_fetched_bytes_total")
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return [2]float64{requests, bytes}
 }
 
 // matrix is the answer by series and time.
