@@ -35,6 +35,8 @@ type History struct {
 	// that member.
 	watching time.Time
 	minority time.Time // not in the majority since; zero while in it
+	// met is whether this member has seen a majority of more than itself since it started.
+	met bool
 }
 
 // NewHistory returns the history of a member that starts at self.LastSeen, with what
@@ -56,8 +58,10 @@ func NewHistory(self Record, known []Record, rf int) *History {
 }
 
 // longAgo is since when a member that starts is in the minority, until it sees a majority
-// of those that it knew. When it last saw one, before it stopped, is not known: were it
+// of those that it knows. When it last saw one, before it stopped, is not known: were it
 // given time again with each start, it could go on alone for as long as it is restarted.
+// With a new disk it knows nobody, and learns from those that it finds who is missing: how
+// long they have been on the smaller side is not known either.
 var longAgo = time.Unix(0, 0).UTC()
 
 // View returns how the cluster looks at now. It must be called after every change,
@@ -65,9 +69,13 @@ var longAgo = time.Unix(0, 0).UTC()
 func (h *History) View(now time.Time) *View {
 	switch majority := h.majority(); {
 	case majority && !h.minority.IsZero():
-		h.minority, h.watching = time.Time{}, now
-	case !majority && h.minority.IsZero():
+		h.minority, h.watching, h.met = time.Time{}, now, true
+	case majority:
+		h.met = h.met || h.others()
+	case h.minority.IsZero() && h.met:
 		h.minority = now
+	case h.minority.IsZero():
+		h.minority = longAgo
 	}
 	if members := h.ringMembers(); h.ring == nil {
 		h.ring = New(members, h.rf)
@@ -182,6 +190,16 @@ func (h *History) majority() bool {
 		}
 	}
 	return 2*alive > all
+}
+
+// others reports whether any other member owns slots.
+func (h *History) others() bool {
+	for name, r := range h.records {
+		if name != h.self && r.inRing() {
+			return true
+		}
+	}
+	return false
 }
 
 // Forget takes the slots from members that were dead for longer than after, and

@@ -233,3 +233,34 @@ func TestRestartInTheMinority(t *testing.T) {
 	h.Lost("c", now)
 	require.Equal(t, now, h.View(now).MinoritySince, "from then on its time counts")
 }
+
+// TestNewDiskInTheMinority: a member that knew nobody finds one other, and learns from it of three that are not there. For
+// how long they have not been there is not known.
+func TestNewDiskInTheMinority(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	of := func(name string) Record {
+		return Record{Member: Member{Name: name, State: Active, Generation: 1}, LastSeen: now}
+	}
+	h := NewHistory(of("a"), nil, 3)
+	h.View(now)
+	h.Seen(of("b"))
+	for _, name := range []string{"c", "d", "e"} {
+		h.Seen(of(name))
+		h.Lost(name, now)
+	}
+	require.Greater(t, now.Sub(h.View(now).MinoritySince), 24*time.Hour)
+	h.Seen(of("c"))
+	require.Zero(t, h.View(now).MinoritySince)
+	h.Lost("c", now)
+	require.Equal(t, now, h.View(now).MinoritySince, "once it has seen a majority its time counts")
+
+	// Who starts a cluster with others has its time, too.
+	h = NewHistory(of("a"), nil, 3)
+	for _, name := range []string{"b", "c"} {
+		h.Seen(of(name))
+		require.Zero(t, h.View(now).MinoritySince)
+	}
+	h.Lost("b", now)
+	h.Lost("c", now)
+	require.Equal(t, now, h.View(now).MinoritySince)
+}
