@@ -23,7 +23,7 @@ const module = "github.com/penstock-io/penstock"
 // is a decision: change the table and say why in DESIGN.md.
 var allowed = map[string][]string{
 	"ingest":             {"ring", "ingest/hint"},
-	"compactor":          {"uploader/bucket"},
+	"compactor":          {"downsample", "uploader/bucket"},
 	"querier/blockstore": {"downsample", "uploader/bucket"},
 	// What operators do to a bucket: by the layout that one package knows, and on directories that are blocks.
 	"uploader/buckettool": {"uploader/bucket", "uploader/blockdir"},

@@ -21,18 +21,19 @@ import (
 	"github.com/prometheus/prometheus/tsdb/index"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
 // aggregateOf is a chunk of aggregates that has nothing but counts.
-func aggregateOf(samples ...sample) aggregate {
+func aggregateOf(samples ...sample) *downsample.Chunk {
 	x := chunkenc.NewXORChunk()
 	app, _ := x.Appender()
 	for _, s := range samples {
 		app.Append(0, s.t, s.v)
 	}
-	a := aggregate{byte(len(x.Bytes())), byte(chunkenc.EncXOR)}
-	return append(append(a, x.Bytes()...), 0, 0, 0, 0)
+	data := []byte{byte(len(x.Bytes())), byte(chunkenc.EncXOR)}
+	return downsample.NewChunk(append(append(data, x.Bytes()...), 0, 0, 0, 0))
 }
 
 // writeAggregates makes a block of one chunk for each series.
@@ -72,7 +73,7 @@ func (f *fixture) chunksOf(b bucket.Listed, name string) (found []chunks.Meta) {
 	dir := filepath.Join(f.t.TempDir(), b.Meta.ULID.String())
 	_, err := f.blocks.Download(f.t.Context(), b.Meta.ULID, dir)
 	require.NoError(f.t, err)
-	opened, err := tsdb.OpenBlock(nil, dir, newPool(), nil)
+	opened, err := tsdb.OpenBlock(nil, dir, downsample.NewPool(), nil)
 	require.NoError(f.t, err)
 	f.t.Cleanup(func() { opened.Close() })
 	q, err := tsdb.NewBlockChunkQuerier(opened, b.Meta.MinTime, b.Meta.MaxTime)
@@ -105,14 +106,14 @@ func TestAggregatesArePassedOn(t *testing.T) {
 		dst := t.TempDir()
 		id := writeAggregates(t, dst, meta, series)
 		require.NoError(t, f.blocks.PutBlockAs(t.Context(), filepath.Join(dst, id.String()), bucket.Thanos{
-			Labels: map[string]string{"tenant_id": "t"}, Downsample: bucket.Downsample{Resolution: Resolution5m}, Source: sourceCompactor,
+			Labels: map[string]string{"tenant_id": "t"}, Downsample: bucket.Downsample{Resolution: downsample.FiveMinutes}, Source: sourceCompactor,
 		}))
 	}
 	f.now = f.now.Add(400 * time.Hour)
 	require.NoError(t, f.compactor(nil).Once(t.Context()))
 	live := f.live()
 	require.Len(t, live, 1)
-	require.Equal(t, Resolution5m, live[0].Meta.Thanos.Downsample.Resolution)
+	require.Equal(t, downsample.FiveMinutes, live[0].Meta.Thanos.Downsample.Resolution)
 	require.EqualValues(t, 5, live[0].Meta.Stats.NumSamples)
 	got := f.chunksOf(live[0], "0")
 	require.Len(t, got, 2)
@@ -131,7 +132,7 @@ type hourly struct {
 
 func (h *hourly) Downsample(_ context.Context, src string, resolution int64, dst string) (ulid.ULID, bool, error) {
 	h.calls++
-	require.Equal(h.t, Resolution5m, resolution)
+	require.Equal(h.t, downsample.FiveMinutes, resolution)
 	require.FileExists(h.t, filepath.Join(src, "index"))
 	if h.fail != nil || h.empty {
 		return ulid.ULID{}, false, h.fail
@@ -166,7 +167,7 @@ func TestDownsampling(t *testing.T) {
 	require.NoError(t, comp.Once(t.Context()))
 	live := f.live()
 	require.Len(t, live, 2)
-	require.Equal(t, Resolution5m, live[1].Meta.Thanos.Downsample.Resolution+live[0].Meta.Thanos.Downsample.Resolution)
+	require.Equal(t, downsample.FiveMinutes, live[1].Meta.Thanos.Downsample.Resolution+live[0].Meta.Thanos.Downsample.Resolution)
 	require.Equal(t, live[0].Meta.Compaction.Sources, live[1].Meta.Compaction.Sources)
 	require.Equal(t, live[0].Meta.Thanos.Labels, live[1].Meta.Thanos.Labels)
 	require.NoError(t, comp.Once(t.Context()))

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/index"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
@@ -126,7 +127,7 @@ func (c *checker) series(p index.Postings) error {
 		if iterable != nil || chunk.NumSamples() == 0 {
 			return broken(bucket.ReasonBroken, "series %s: the chunk from %d has no samples", lset, m.MinTime)
 		}
-		if c.decode && chunk.Encoding() != encAggregate {
+		if c.decode && chunk.Encoding() != downsample.Encoding {
 			if err := c.samples(m, chunk); err != nil {
 				return broken(bucket.ReasonBroken, "series %s: the chunk from %d: %w", lset, m.MinTime, err)
 			}

@@ -105,7 +105,7 @@ func (c *Compactor) marked(blocks []bucket.Listed, now time.Time) (deletable, be
 
 // keep takes a deletion mark off.
 func (c *Compactor) keep(ctx context.Context, b bucket.Listed) error {
-	if err := c.cfg.Blocks.RemoveDeletionMark(ctx, b.Meta.ULID); err != nil {
+	if err := c.cfg.Blocks.RemoveMark(ctx, b.Meta.ULID, bucket.MarkDeletion); err != nil {
 		return err
 	}
 	c.metrics.bereft.Inc()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
@@ -46,9 +47,9 @@ func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns
 		next, least := int64(0), int64(0)
 		switch g.Resolution {
 		case 0:
-			next, least = Resolution5m, downsample5mRanges*shortest
-		case Resolution5m:
-			next, least = Resolution1h, downsample1hRanges*shortest
+			next, least = downsample.FiveMinutes, downsample5mRanges*shortest
+		case downsample.FiveMinutes:
+			next, least = downsample.OneHour, downsample1hRanges*shortest
 		}
 		if next == 0 || (g.Foreign && !foreign) || !owns(g.Group) {
 			continue

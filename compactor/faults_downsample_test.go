@@ -36,7 +36,7 @@ func TestEveryCallFailsOnceWhileDownsampling(t *testing.T) {
 	t.Log("calls:", calls)
 	reference.finish(halfHours(reference))
 	shape := reference.shape()
-	require.Equal(t, []int64{0, Resolution5m, Resolution1h}, reference.resolutions(), shape)
+	require.Equal(t, []int64{0, downsample.FiveMinutes, downsample.OneHour}, reference.resolutions(), shape)
 
 	faults := []buckettest.Fault{buckettest.FailBefore, buckettest.FailAfter, buckettest.Truncate}
 	for n := 1; n <= calls; n++ {

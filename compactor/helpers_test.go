@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/uploader/bucket"
 	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
@@ -172,7 +173,7 @@ func (f *fixture) read(blocks []bucket.Listed) content {
 		dir := filepath.Join(f.t.TempDir(), b.Meta.ULID.String())
 		_, err := f.blocks.Download(f.t.Context(), b.Meta.ULID, dir)
 		require.NoError(f.t, err)
-		opened, err := tsdb.OpenBlock(nil, dir, newPool(), nil)
+		opened, err := tsdb.OpenBlock(nil, dir, downsample.NewPool(), nil)
 		require.NoError(f.t, err)
 		q, err := tsdb.NewBlockQuerier(opened, math.MinInt64, math.MaxInt64)
 		require.NoError(f.t, err)

@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/penstock-io/penstock/downsample"
 )
 
 const (
@@ -35,7 +37,7 @@ type merger struct {
 }
 
 func newMerger(mergeRaw storage.VerticalChunkSeriesMergeFunc, logger *slog.Logger) *merger {
-	return &merger{mergeRaw: mergeRaw, pool: newPool(), logger: logger, metrics: tsdb.NewCompactorMetrics(nil)}
+	return &merger{mergeRaw: mergeRaw, pool: downsample.NewPool(), logger: logger, metrics: tsdb.NewCompactorMetrics(nil)}
 }
 
 // input is a local copy of a block that goes into a merge.

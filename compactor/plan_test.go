@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
@@ -184,13 +185,13 @@ func TestAggregatesAreMergedOnlySideBySide(t *testing.T) {
 	aggregates := func(n int, mint, maxt int64) bucket.Listed {
 		b := uploaded(n, "", mint, maxt, maxt+3)
 		delete(b.Meta.Thanos.Labels, bucket.LabelReceiveReplica)
-		b.Meta.Thanos.Downsample.Resolution = Resolution5m
+		b.Meta.Thanos.Downsample.Resolution = downsample.FiveMinutes
 		return b
 	}
 	blocks := []bucket.Listed{aggregates(1, 0, 48), aggregates(2, 48, 96), uploaded(3, "a", 0, 2, 3)}
 	p := NewPlan(blocks, rulesAt(400), all)
 	require.Len(t, p.Tasks, 1)
-	require.Equal(t, Resolution5m, p.Tasks[0].Group.Resolution)
+	require.Equal(t, downsample.FiveMinutes, p.Tasks[0].Group.Resolution)
 	require.Empty(t, NewPlan(append(blocks, aggregates(4, 0, 96)), rulesAt(400), all).Tasks)
 }
 

@@ -7,13 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
-)
-
-// The resolutions of downsampled blocks, in ms.
-const (
-	Resolution5m int64 = 5 * 60 * 1000
-	Resolution1h int64 = 60 * 60 * 1000
 )
 
 // Retention is how long blocks are kept in the bucket, by resolution, counted from their newest sample. 0 is for ever.
@@ -28,9 +23,9 @@ func (r Retention) Of(resolution int64) time.Duration {
 	switch resolution {
 	case 0:
 		return r.Raw
-	case Resolution5m:
+	case downsample.FiveMinutes:
 		return r.FiveMinutes
-	case Resolution1h:
+	case downsample.OneHour:
 		return r.OneHour
 	default:
 		return 0

@@ -10,6 +10,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
 )
 
@@ -35,9 +36,9 @@ func TestExpired(t *testing.T) {
 	blocks := []bucket.Listed{
 		at(0, 20*day, 0, nil),
 		at(1, 20*day+2*time.Hour, 0, nil), // It has samples that are to be kept.
-		at(2, 10*day, Resolution5m, nil),
-		at(3, 11*day, Resolution5m, nil),
-		at(4, day, Resolution1h, nil), // For ever.
+		at(2, 10*day, downsample.FiveMinutes, nil),
+		at(3, 11*day, downsample.FiveMinutes, nil),
+		at(4, day, downsample.OneHour, nil), // For ever.
 		at(5, day, 0, map[string]string{"tenant_id": "unknown"}),
 		at(6, day, 0, foreign),
 		at(7, day, 0, nil),
@@ -74,9 +75,9 @@ func TestPlanDownsampling(t *testing.T) {
 		return found
 	}
 	short, long := block(1, 0, 0, 39), block(2, 0, 48, 96)
-	require.Equal(t, map[ulid.ULID]int64{long.Meta.ULID: Resolution5m}, plan(short, long))
+	require.Equal(t, map[ulid.ULID]int64{long.Meta.ULID: downsample.FiveMinutes}, plan(short, long))
 
-	fine := block(3, Resolution5m, 48, 96, long)
+	fine := block(3, downsample.FiveMinutes, 48, 96, long)
 	require.Empty(t, plan(short, long, fine), "it is there, and too short for 1h")
 	marked := fine
 	marked.Marks.Deletion = &bucket.DeletionMark{}
@@ -87,13 +88,13 @@ func TestPlanDownsampling(t *testing.T) {
 	longer := block(5, 0, 48, 144, long, other)
 	longer.Meta.Compaction.Sources = []ulid.ULID{long.Meta.ULID, other.Meta.ULID}
 	fine.Meta.Compaction.Sources = []ulid.ULID{long.Meta.ULID}
-	second := block(6, Resolution5m, 96, 144)
+	second := block(6, downsample.FiveMinutes, 96, 144)
 	second.Meta.Compaction.Sources = []ulid.ULID{other.Meta.ULID}
 	require.Empty(t, plan(longer, fine, second))
-	require.Equal(t, map[ulid.ULID]int64{longer.Meta.ULID: Resolution5m}, plan(longer, fine))
+	require.Equal(t, map[ulid.ULID]int64{longer.Meta.ULID: downsample.FiveMinutes}, plan(longer, fine))
 
-	wide := block(7, Resolution5m, 0, 336)
-	require.Equal(t, map[ulid.ULID]int64{wide.Meta.ULID: Resolution1h}, plan(wide))
+	wide := block(7, downsample.FiveMinutes, 0, 336)
+	require.Equal(t, map[ulid.ULID]int64{wide.Meta.ULID: downsample.OneHour}, plan(wide))
 	wide.Marks.NoDownsample = &bucket.NoDownsampleMark{}
 	require.Empty(t, plan(wide))
 	wide.Marks = bucket.Marks{NoCompact: &bucket.NoCompactMark{Reason: bucket.ReasonBroken}}

@@ -38,11 +38,3 @@ func (b *Blocks) DeletePartial(ctx context.Context, id ulid.ULID, notAfter time.
 	}
 	return true, b.Delete(ctx, id)
 }
-
-// RemoveDeletionMark takes back that a block is to be deleted.
-func (b *Blocks) RemoveDeletionMark(ctx context.Context, id ulid.ULID) error {
-	if err := b.bucket.Delete(ctx, key(id, deletionMarkFile)); err != nil {
-		return fmt.Errorf("remove deletion mark of block %s: %w", id, err)
-	}
-	return nil
-}
