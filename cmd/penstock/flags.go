@@ -92,6 +92,8 @@ type queryConfig struct {
 	maxBlockBytes units.Base2Bytes
 
 	autoDownsampling bool
+
+	cacheBytes units.Base2Bytes
 }
 
 type otlpConfig struct{ configFile string }
@@ -125,6 +127,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 		Default("1GiB").BytesVar(&cfg.query.maxBlockBytes)
 	cmd.Flag("query.auto-downsampling", "Read samples up to a fifth of the step apart where queries do not say max_source_resolution.").
 		BoolVar(&cfg.query.autoDownsampling)
+	addQueryCacheFlags(cmd, &cfg.query)
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").
 		PlaceHolder("FILE").StringVar(&cfg.limits.configFile)
