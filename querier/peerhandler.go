@@ -136,6 +136,7 @@ func (h *peerHandler) serve(w http.ResponseWriter, r *http.Request, answer answe
 	if h.cfg.Members != nil {
 		testify(w, r, h.cfg.Members())
 	}
+	w.Header().Set(headerAcceptsFrom, strconv.FormatInt(acceptsFrom(h.cfg.Local, tenant), 10))
 	return answer(w, r, tenant)
 }
 

@@ -100,6 +100,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 	if !local.Ready() {
 		return nil, said{}, errLocalNotReady
 	}
+	accepts := acceptsFrom(local, sel.tenant) // Before it is read.
 	cq, err := local.ChunkQuerier(sel.tenant, sel.span.mint, sel.span.maxt)
 	if err != nil {
 		return nil, said{}, err
@@ -107,7 +108,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 	sel.s.onClose(cq.Close)
 	set := newShardSet(cq.Select(ctx, true, sel.unsharded(sel.span), slices.Clone(sel.matchers)...), &sel.hints)
 	// After the querier is open: a block deleted in between is still in the one or already in the other.
-	return set, said{localStart: local.LocalStart(sel.tenant)}, nil
+	return set, said{localStart: local.LocalStart(sel.tenant), accepts: accepts}, nil
 }
 
 func (sel *selection) bucketCopies(ctx context.Context, part span, earliest int64) (storage.ChunkSeriesSet, error) {

@@ -5,6 +5,7 @@ package tsdbstore
 
 import (
 	"context"
+	"math"
 	"sync"
 
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -86,6 +87,22 @@ func (s *Store) Stats(tenant, statsByLabel string, limit int) (*tsdb.Stats, erro
 	}
 	defer leave()
 	return inst.db.Head().Stats(statsByLabel, limit), nil
+}
+
+// AcceptsFrom returns the earliest time (Unix ms) of a sample of the tenant that would be taken now: how far before the newest one the
+// out-of-order window reaches, or, within a series, half of a block. It never goes back while the TSDB is open. A TSDB without a
+// head, or none, takes any.
+func (s *Store) AcceptsFrom(tenant string) int64 {
+	inst, leave, err := s.enterRead(tenant)
+	if err != nil || inst == nil {
+		return math.MinInt64
+	}
+	defer leave()
+	newest := inst.db.Head().MaxTime()
+	if newest == math.MinInt64 {
+		return newest
+	}
+	return newest - max(s.cfg.OutOfOrderWindow, s.cfg.BlockDuration/2).Milliseconds()
 }
 
 // LocalStart is the time (Unix ms) from which on this node has all that it was

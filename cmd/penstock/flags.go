@@ -93,6 +93,8 @@ type queryConfig struct {
 
 	autoDownsampling bool
 	limits           queryLimitsConfig
+
+	cacheBytes units.Base2Bytes
 }
 
 type otlpConfig struct{ configFile string }
@@ -127,6 +129,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	cmd.Flag("query.auto-downsampling", "Read samples up to a fifth of the step apart where queries do not say max_source_resolution.").
 		BoolVar(&cfg.query.autoDownsampling)
 	addQueryLimitFlags(cmd, &cfg.query.limits)
+	addQueryCacheFlags(cmd, &cfg.query)
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").
 		PlaceHolder("FILE").StringVar(&cfg.limits.configFile)

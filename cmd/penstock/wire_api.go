@@ -26,7 +26,7 @@ import (
 func (s *server) newAPI() http.Handler {
 	start := time.Now()
 	return api.New(api.Config{
-		Engine:    s.newEngine(),
+		Engine:    s.cached(s.newEngine()),
 		Queryable: s.deduplicated(),
 		Exemplars: limit.Exemplars(s.querier),
 		// Not s.ready: a member that replays still answers from the others, and
