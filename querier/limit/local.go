@@ -18,6 +18,7 @@ type Store interface {
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
 	ExemplarQuerier(ctx context.Context, tenant string) (storage.ExemplarQuerier, error)
 	LocalStart(tenant string) int64
+	AcceptsFrom(tenant string) int64
 	Ready() bool
 }
 

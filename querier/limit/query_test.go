@@ -101,8 +101,9 @@ func (s store) ChunkQuerier(_ string, mint, maxt int64) (storage.ChunkQuerier, e
 func (s store) ExemplarQuerier(ctx context.Context, _ string) (storage.ExemplarQuerier, error) {
 	return s.DB.ExemplarQuerier(ctx)
 }
-func (store) LocalStart(string) int64 { return 0 }
-func (store) Ready() bool             { return true }
+func (store) LocalStart(string) int64  { return 0 }
+func (store) AcceptsFrom(string) int64 { return 0 }
+func (store) Ready() bool              { return true }
 
 type fanout struct{ local Local }
 
