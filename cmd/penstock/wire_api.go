@@ -24,8 +24,9 @@ import (
 // newAPI is Prometheus' HTTP API over the deduplicated read path.
 func (s *server) newAPI() http.Handler {
 	start := time.Now()
+	engine := s.newEngine()
 	return api.New(api.Config{
-		Engine:    s.newEngine(),
+		Engine:    engine,
 		Queryable: s.deduplicated(),
 		Exemplars: s.querier,
 		// Not s.ready: a member that replays still answers from the others, and
@@ -36,6 +37,7 @@ func (s *server) newAPI() http.Handler {
 
 		Metadata:   s.metricMetadata,
 		TSDBStats:  s.tsdbStats,
+		Explain:    &api.ExplainConfig{Engine: engine, Select: s.explainSelect},
 		BlockMetas: func(ctx context.Context) []tsdb.BlockMeta { return s.store.Blocks(queryTenant(ctx)) },
 
 		Flags: s.cfg.flags,

@@ -39,7 +39,11 @@ func (s *server) wireReads() error {
 
 // deduplicated is the fan-out with the replicas of HA pairs made one.
 func (s *server) deduplicated() storage.SampleAndChunkQueryable {
-	return dedup.Queryable(s.querier, dedup.Config{ReplicaLabels: s.cfg.query.replicaLabels})
+	return dedup.Queryable(s.querier, s.dedupConfig())
+}
+
+func (s *server) dedupConfig() dedup.Config {
+	return dedup.Config{ReplicaLabels: s.cfg.query.replicaLabels}
 }
 
 func (s *server) newEngine() *promql.Engine {
