@@ -25,8 +25,9 @@ import (
 // newAPI is Prometheus' HTTP API over the deduplicated read path.
 func (s *server) newAPI() http.Handler {
 	start := time.Now()
+	engine := s.newEngine()
 	return api.New(api.Config{
-		Engine:    s.cached(s.newEngine()),
+		Engine:    s.cached(engine),
 		Queryable: s.deduplicated(),
 		Exemplars: limit.Exemplars(s.querier),
 		// Not s.ready: a member that replays still answers from the others, and
@@ -37,6 +38,7 @@ func (s *server) newAPI() http.Handler {
 
 		Metadata:   s.metricMetadata,
 		TSDBStats:  s.tsdbStats,
+		Explain:    &api.ExplainConfig{Engine: engine, Select: s.explainSelect},
 		BlockMetas: func(ctx context.Context) []tsdb.BlockMeta { return s.store.Blocks(queryTenant(ctx)) },
 
 		Flags: s.cfg.flags,

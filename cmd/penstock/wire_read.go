@@ -46,7 +46,11 @@ func (s *server) wireReads() error {
 
 // deduplicated is the fan-out with the replicas of HA pairs made one.
 func (s *server) deduplicated() storage.SampleAndChunkQueryable {
-	return dedup.Queryable(limit.Queryable(s.querier), dedup.Config{ReplicaLabels: s.cfg.query.replicaLabels})
+	return dedup.Queryable(limit.Queryable(s.querier), s.dedupConfig())
+}
+
+func (s *server) dedupConfig() dedup.Config {
+	return dedup.Config{ReplicaLabels: s.cfg.query.replicaLabels}
 }
 
 // newEngine is an engine for each number of samples that a tenant may hold. The metrics of Prometheus' own are those of the

@@ -48,6 +48,9 @@ type Config struct {
 	// BlockMetas returns the blocks on local disk.
 	BlockMetas func(ctx context.Context) []tsdb.BlockMeta
 
+	// Explain answers queries with explain=dedup. Nil: the parameter is not looked at, as by Prometheus.
+	Explain *ExplainConfig
+
 	Flags       map[string]string
 	ConfigYAML  string // The configuration that is in force, without secrets.
 	BuildInfo   BuildInfo
@@ -71,6 +74,12 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) http.Handle
 	mux := http.NewServeMux()
 	mux.Handle(prefix+"/", http.StripPrefix(prefix, router))
 	own := &handlers{cfg: cfg, logger: logger}
+	if cfg.Explain != nil {
+		explained := httputil.CompressionHandler{Handler: own.newExplain(cfg)}
+		for _, path := range []string{"/query", "/query_range"} {
+			mux.Handle(prefix+path, own.explain(http.StripPrefix(prefix, router), explained))
+		}
+	}
 	for path, answer := range map[string]answerFunc{
 		"/metadata":           own.metadata,
 		"/status/config":      own.config,
