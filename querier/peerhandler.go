@@ -28,7 +28,9 @@ type PeerHandlerConfig struct {
 	// Members is what this member knows of itself and the others, as Config.Members: every answer says it. Nil: none
 	// does, and the asking side goes by what it has heard itself.
 	Members       func() Membership
-	MaxConcurrent int // Questions answered at once. 0: DefaultMaxConcurrent.
+	MaxConcurrent int          // Questions answered at once. 0: DefaultMaxConcurrent.
+	Metadata      MetadataFunc // As in Config.
+	Heads         Heads        // As in Config.
 }
 
 // peerHandler answers peers' questions from the local store alone.
@@ -39,10 +41,11 @@ type peerHandler struct {
 	parser   parser.Parser
 	logger   *slog.Logger
 	requests *prometheus.CounterVec
+	counting sync.Mutex // Held while series are counted.
 }
 
 // NewPeerHandler returns the handler of the read protocol between members, to be mounted on the internal
-// listener at /internal/v1/{read,labels,values,series,query_exemplars}. It does not authenticate. The registerer may be nil.
+// listener at /internal/v1/{read,labels,values,series,query_exemplars,metadata,cardinality}. It does not authenticate. The registerer may be nil.
 func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = DefaultMaxConcurrent
@@ -65,6 +68,9 @@ func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.R
 		opValues:    h.values,
 		opSeries:    h.series,
 		opExemplars: h.exemplars,
+
+		opMetadata:    h.metadata,
+		opCardinality: h.cardinality,
 	} {
 		h.requests.WithLabelValues(operation, "ok")
 		h.requests.WithLabelValues(operation, "failed")
