@@ -22,6 +22,7 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/stretchr/testify/require"
@@ -269,10 +270,17 @@ func TestPeerHandlerStatuses(t *testing.T) {
 	require.Equal(t, 503, w.Code)
 }
 
-// TestPeerHandlerAbortsMidStream: an error after the first frame is seen by the peer as a broken connection.
+// TestPeerHandlerAbortsMidStream: an error after the first frame is seen by the peer as a broken connection, one before it as an error.
 func TestPeerHandlerAbortsMidStream(t *testing.T) {
 	s := newStore(t)
 	s.write(t, lset("a"), tsample{t: 1, f: 1})
+	w := httptest.NewRecorder()
+	NewPeerHandler(PeerHandlerConfig{Local: failing{s}, Tenant: tenantOf}, quiet(), nil).ServeHTTP(w, readRequest(t))
+	require.Equal(t, http.StatusInternalServerError, w.Code)
+
+	for i := range 5 {
+		s.write(t, labels.FromStrings("__name__", "a", "long", strings.Repeat(string(rune('a'+i)), frameBytesWanted/4)), tsample{t: 1, f: 1})
+	}
 	h := NewPeerHandler(PeerHandlerConfig{Local: failing{s}, Tenant: tenantOf}, quiet(), nil)
 	require.PanicsWithValue(t, http.ErrAbortHandler, func() { h.ServeHTTP(httptest.NewRecorder(), readRequest(t)) })
 }

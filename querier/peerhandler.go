@@ -35,7 +35,7 @@ type PeerHandlerConfig struct {
 type peerHandler struct {
 	cfg      PeerHandlerConfig
 	gate     chan struct{}
-	marshal  *sync.Pool // Buffers of frames.
+	writers  *sync.Pool // Of frames: *frameWriter.
 	parser   parser.Parser
 	logger   *slog.Logger
 	requests *prometheus.CounterVec
@@ -50,7 +50,7 @@ func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.R
 	h := &peerHandler{
 		cfg:     cfg,
 		gate:    make(chan struct{}, cfg.MaxConcurrent),
-		marshal: &sync.Pool{},
+		writers: &sync.Pool{New: func() any { return &frameWriter{} }},
 		parser:  parser.NewParser(parser.Options{}),
 		logger:  logger,
 		requests: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
