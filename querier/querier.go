@@ -35,7 +35,8 @@ type Local interface {
 	Ready() bool
 }
 
-// Blocks is what the bucket holds. It must be safe for concurrent use.
+// Blocks is what the bucket holds. It must be safe for concurrent use. If it has a method Empty, that tells without asking the bucket
+// whether there is surely nothing of a tenant in [mint, maxt].
 type Blocks interface {
 	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)

@@ -25,7 +25,7 @@ import (
 func (s *server) newAPI() http.Handler {
 	start := time.Now()
 	return api.New(api.Config{
-		Engine:    s.cached(s.newEngine()),
+		Engine:    s.cached(untrimmed{s.newEngine()}),
 		Queryable: s.deduplicated(),
 		Exemplars: s.querier,
 		// Not s.ready: a member that replays still answers from the others, and
