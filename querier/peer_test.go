@@ -5,6 +5,7 @@ package querier
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -119,10 +120,11 @@ func readRequest(t *testing.T) *http.Request {
 // TestCleanEndWithoutTrailerIsMissing: a stream that ends well but early, as behind a proxy that hides a reset.
 func TestCleanEndWithoutTrailerIsMissing(t *testing.T) {
 	c := newCluster(t, 3, 3)
-	c.stores[1].write(t, lset("a"), tsample{t: 1, f: 1})
+	c.stores[1].write(t, labels.FromStrings("__name__", "a", "long", strings.Repeat("x", frameBytesWanted)), tsample{t: 1, f: 1})
 	c.stores[1].write(t, lset("b"), tsample{t: 1, f: 1})
 	body := recordRead(t, NewPeerHandler(PeerHandlerConfig{Local: c.stores[1], Tenant: tenantOf}, quiet(), nil))
-	first := 1 + 4 + int(body[0]) // Length, checksum, frame.
+	length, size := binary.Uvarint(body)
+	first := size + 4 + int(length) // Length, checksum, frame.
 	require.Less(t, first, len(body))
 	for name, cut := range map[string][]byte{"at a frame": body[:first], "at a checksum": body[:first+1], "everything": body} {
 		c.replace(t, 1, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
