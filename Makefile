@@ -46,6 +46,10 @@ FIRST ?= 1
 sim: ## Play SEEDS simulated clusters with faults, from seed FIRST on.
 	$(GO) test ./sim -count=1 -timeout 0 -run 'TestSeeds$$' -seeds=$(SEEDS) -first=$(FIRST) -v
 
+.PHONY: dedup
+dedup: ## Hold what SEEDS HA pairs are made into against a Prometheus that was never down, from seed FIRST on.
+	$(GO) test ./querier/dedup -count=1 -timeout 0 -run 'TestLonePrometheus$$' -seeds=$(SEEDS) -first=$(FIRST)
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint over the modules but interop.
 	$(GOLANGCI_LINT) run ./...

@@ -44,7 +44,9 @@ func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.Selec
 	var set *bufferedSet
 	lacks := ""
 	s, err := p.ask(ctx, m, req, func(resp *http.Response, body io.Reader) error {
-		set, err = readFrames(body)
+		whole := newTurnReader(ctx, body, p.turn)
+		defer whole.close()
+		set, err = readFrames(whole)
 		if err != nil {
 			return err
 		}

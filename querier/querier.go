@@ -58,6 +58,10 @@ type Config struct {
 	// t, in ms, on. After the question it says for which times, as closed intervals in order, the answer has something that
 	// must not be mixed with samples of others; those are left out. Nil: Blocks need not know.
 	Joined func(ctx context.Context, t int64) (_ context.Context, alone func() [][2]int64)
+	// Received is told of each piece of a peer's answer; an error ends the query. Nil: nobody is.
+	Received func(ctx context.Context, bytes int64) error
+	// Turn waits for leave to decode a peer's answer, and returns what gives it back. Nil: there is nothing to wait for.
+	Turn func(context.Context) (func(), error)
 }
 
 // Querier answers from the whole cluster: it is a storage.SampleAndChunkQueryable and a storage.ExemplarQueryable.
@@ -92,8 +96,11 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) *Querier {
 	}
 	m := newMetrics(reg)
 	return &Querier{
-		cfg:     cfg,
-		peers:   &peers{client: cfg.Client, silence: cfg.PeerTimeout, maxBytes: cfg.MaxPeerBytes, metrics: m, logger: logger},
+		cfg: cfg,
+		peers: &peers{
+			client: cfg.Client, silence: cfg.PeerTimeout, maxBytes: cfg.MaxPeerBytes, received: cfg.Received, turn: cfg.Turn,
+			metrics: m, logger: logger,
+		},
 		metrics: m,
 	}
 }

@@ -146,6 +146,9 @@ func (c *config) checkQuery() error {
 	if c.query.maxBlockBytes <= 0 {
 		return errors.New("--query.max-block-bytes must be above 0")
 	}
+	if err := c.query.limits.check(); err != nil {
+		return err
+	}
 	for _, l := range c.query.replicaLabels {
 		if l == "" || l == "__name__" {
 			return fmt.Errorf("--query.replica-label=%q cannot be a replica label", l)

@@ -92,6 +92,7 @@ type queryConfig struct {
 	maxBlockBytes units.Base2Bytes
 
 	autoDownsampling bool
+	limits           queryLimitsConfig
 
 	cacheBytes units.Base2Bytes
 }
@@ -127,6 +128,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 		Default("1GiB").BytesVar(&cfg.query.maxBlockBytes)
 	cmd.Flag("query.auto-downsampling", "Read samples up to a fifth of the step apart where queries do not say max_source_resolution.").
 		BoolVar(&cfg.query.autoDownsampling)
+	addQueryLimitFlags(cmd, &cfg.query.limits)
 	addQueryCacheFlags(cmd, &cfg.query)
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").

@@ -24,6 +24,7 @@ import (
 //	          /api/v1/...                      Prometheus' HTTP API
 //	          /api/v1/status/ring              members and slots
 //	          /api/v1/status/limits            limits of the tenant
+//	          /api/v1/status/queries           what runs for the tenant (internal: for all)
 //	          /api/v1/status/refill            what this member lost and is given back
 //	          /api/v1/status/senders           what each sender delivered
 //	          /-/healthy /-/ready /metrics /
@@ -64,6 +65,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Ledger:    s.ledger,
 		Election:  s.election,
 	}, translation, s.logger.With("component", "write"), s.reg)
+	write, otlp = s.reserving(write), s.reserving(otlp)
 	mux.Handle("/api/v1/otlp/v1/metrics", otlp)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
 		mux.Handle(path, write)
@@ -72,7 +74,8 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /api/v1/status/limits", s.limitsStatus)
 	mux.Handle("GET /api/v1/status/refill", s.refiller.StatusHandler())
 	mux.Handle("/api/v1/status/senders", s.ledger.StatusHandler())
-	mux.Handle("/api/v1/", s.newAPI())
+	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(false))
+	mux.Handle("/api/v1/", s.queries.Handler(s.newAPI()))
 	s.mountStatus(mux)
 	if s.cfg.web.enableLifecycle {
 		s.mountLifecycle(mux)
@@ -103,12 +106,12 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 
 func (s *server) internalMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("/internal/v1/write", s.auth.Middleware(ingest.NewInternalHandler(ingest.InternalHandlerConfig{
+	mux.Handle("/internal/v1/write", s.auth.Middleware(s.reserving(ingest.NewInternalHandler(ingest.InternalHandlerConfig{
 		Local:  s.local,
 		Tenant: tenantOf,
 		Admit:  s.memory.AdmitWrite,
 		Cache:  s.series,
-	}, s.logger.With("component", "internal_write"), s.reg)))
+	}, s.logger.With("component", "internal_write"), s.reg))))
 	mux.Handle(ingest.PathInternalSenders, s.auth.Middleware(s.ledger.InternalStatusHandler()))
 	mux.Handle(ingest.PathInternalAcked, s.auth.Middleware(s.ledger.InternalAckedHandler()))
 	mux.Handle("GET "+pathInternalStatus, s.auth.Middleware(http.HandlerFunc(s.internalStatus)))
@@ -121,11 +124,12 @@ func (s *server) internalMux() *http.ServeMux {
 	if s.election != nil {
 		mux.Handle(ingest.PathInternalElection, s.auth.Middleware(s.election))
 	}
-	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
-		Local:   s.store,
+	mux.Handle("/internal/v1/", s.auth.Middleware(s.queries.PeerHandler(querier.NewPeerHandler(querier.PeerHandlerConfig{
+		Local:   s.queries.Local(s.store),
 		Tenant:  tenantOf,
 		Members: s.memberships,
-	}, s.logger.With("component", "internal_read"), s.reg)))
+	}, s.logger.With("component", "internal_read"), s.reg))))
+	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(true))
 	s.mountStatus(mux)
 	s.mountLifecycle(mux)
 	return mux

@@ -31,6 +31,7 @@ import (
 	"github.com/penstock-io/penstock/ingest/hint"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/blockstore"
+	"github.com/penstock-io/penstock/querier/limit"
 	"github.com/penstock-io/penstock/refill"
 	"github.com/penstock-io/penstock/ring"
 	"github.com/penstock-io/penstock/tsdbstore"
@@ -95,6 +96,7 @@ type server struct {
 	distributor  *ingest.Distributor
 	election     *ingest.Election // nil when it is off
 	querier      *querier.Querier
+	queries      *limit.Books
 	data         *dataWatch
 	introduction introduction
 	refiller     *refill.Refiller
@@ -171,6 +173,7 @@ func newServer(cfg *config, logger *slog.Logger) (_ *server, err error) {
 		s.openBucket,
 		s.bind,
 		s.openRing,
+		s.wireQueries,
 		s.wireWrites,
 		s.wireReads,
 		s.wireRefill,
@@ -248,6 +251,7 @@ func (s *server) start(ctx context.Context) error {
 		s.background("introduction", s.introduce)
 	}
 	s.background("memory guard", s.memory.Run)
+	s.background("queries", s.queries.Run)
 	s.background("metadata", s.metadata.Run)
 	s.background("series cache", s.series.Run)
 	s.background("senders", s.ledger.Run)

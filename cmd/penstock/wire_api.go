@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-io/penstock/cmd/penstock/internal/memory"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/api"
+	"github.com/penstock-io/penstock/querier/limit"
 )
 
 // newAPI is Prometheus' HTTP API over the deduplicated read path.
@@ -27,7 +28,7 @@ func (s *server) newAPI() http.Handler {
 	return api.New(api.Config{
 		Engine:    s.cached(untrimmed{s.newEngine()}),
 		Queryable: s.deduplicated(),
-		Exemplars: s.querier,
+		Exemplars: limit.Exemplars(s.querier),
 		// Not s.ready: a member that replays still answers from the others, and
 		// completeness counts it as missing; one that stops answers until its
 		// listener closes, because load balancers take a while to turn away.
@@ -50,6 +51,7 @@ func (s *server) newAPI() http.Handler {
 		RuntimeInfo: func() (v1.RuntimeInfo, error) { return s.runtimeInfo(start), nil },
 		Gatherer:    s.reg,
 		ExternalURL: s.cfg.web.externalURL,
+		Turn:        s.queries.Turn,
 	}, s.logger.With("component", "api"), s.reg)
 }
 

@@ -56,13 +56,17 @@ type Config struct {
 	ExternalURL string
 	// CORSOrigin matches, anchored, the origins whose scripts may read answers. Nil is none of them.
 	CORSOrigin *regexp.Regexp
+	// Turn waits for leave to encode an answer, and returns what gives it back. Nil: there is nothing to wait for.
+	Turn func(context.Context) (func(), error)
 }
 
 // New returns the handler of /api/v1/. Remote write is not part of it. The registerer may be nil.
 func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
 	cfg = withDefaults(cfg)
 	router := route.New()
-	newPrometheusAPI(cfg, logger, reg).Register(router)
+	promAPI := newPrometheusAPI(cfg, logger, reg)
+	encodeByTurns(promAPI, cfg.Turn)
+	promAPI.Register(router)
 
 	mux := http.NewServeMux()
 	mux.Handle(prefix+"/", http.StripPrefix(prefix, router))
