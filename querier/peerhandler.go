@@ -27,7 +27,9 @@ type PeerHandlerConfig struct {
 	Tenant func(*http.Request) (string, error)
 	// Members is what this member knows of itself and the others, as Config.Members: every answer says it. Nil: none
 	// does, and the asking side goes by what it has heard itself.
-	Members       func() Membership
+	Members func() Membership
+	// AcceptsFrom is of Local, as Config.AcceptsFrom.
+	AcceptsFrom   AcceptsFrom
 	MaxConcurrent int // Questions answered at once. 0: DefaultMaxConcurrent.
 }
 
@@ -136,7 +138,7 @@ func (h *peerHandler) serve(w http.ResponseWriter, r *http.Request, answer answe
 	if h.cfg.Members != nil {
 		testify(w, r, h.cfg.Members())
 	}
-	w.Header().Set(headerAcceptsFrom, strconv.FormatInt(acceptsFrom(h.cfg.Local, tenant), 10))
+	w.Header().Set(headerAcceptsFrom, strconv.FormatInt(h.cfg.AcceptsFrom.of(tenant), 10))
 	return answer(w, r, tenant)
 }
 

@@ -44,8 +44,10 @@ type Blocks interface {
 
 // Config is what a Querier reads from and within which bounds.
 type Config struct {
-	Local  Local
-	Blocks Blocks // Nil without a bucket.
+	Local Local
+	// AcceptsFrom is of Local. Nil: nobody knows, and no answer is ever settled (see Watch).
+	AcceptsFrom AcceptsFrom
+	Blocks      Blocks // Nil without a bucket.
 	// Members returns the cluster as it is now. It is called once a question and must not block. Nil is a cluster of one.
 	Members func() Membership
 	Client  *http.Client // To reach peers; it authenticates. Nil is a plain one.

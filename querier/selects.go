@@ -33,7 +33,7 @@ func (s *session) direct(ctx context.Context) storage.Querier {
 	if !ok || !ms.alone() || ms.Members[0].absent() != "" || !complete(ms.Members, ms.RF, []bool{false}) || !cfg.Local.Ready() {
 		return nil
 	}
-	accepted(ctx, acceptsFrom(cfg.Local, tenant)) // Before it is read.
+	accepted(ctx, cfg.AcceptsFrom.of(tenant)) // Before it is read.
 	local, err := cfg.Local.Querier(tenant, s.span.mint, s.span.maxt)
 	if err != nil {
 		return nil // The long way says what it means that this member cannot answer.

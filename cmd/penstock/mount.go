@@ -128,6 +128,8 @@ func (s *server) internalMux() *http.ServeMux {
 		Local:   s.queries.Local(s.store),
 		Tenant:  tenantOf,
 		Members: s.memberships,
+
+		AcceptsFrom: s.store.AcceptsFrom,
 	}, s.logger.With("component", "internal_read"), s.reg))))
 	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(true))
 	s.mountStatus(mux)

@@ -36,8 +36,7 @@ func (s *server) cached(engine promql.QueryEngine) promql.QueryEngine {
 		Engine:     engine,
 		Parser:     parser.NewParser(parser.Options{}), // As newEngine's.
 		MaxBytes:   int64(s.cfg.query.cacheBytes),
-		MaxSamples: s.cfg.query.maxSamples,
-		Timeout:    time.Duration(s.cfg.query.timeout),
+		MaxSamples: func(ctx context.Context) int { return int(s.queryLimits(queryTenant(ctx)).MaxSamples) },
 		Scope:      queryScope,
 		Version:    s.dataVersion,
 		Settled:    func() int64 { return time.Now().Add(-wait).UnixMilli() },
