@@ -17,7 +17,7 @@ LDFLAGS = -s -w -X $(VERSION_PKG).Version=$(VERSION) -X $(VERSION_PKG).Revision=
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build ./penstock.
@@ -46,6 +46,10 @@ FIRST ?= 1
 sim: ## Play SEEDS simulated clusters with faults, from seed FIRST on.
 	$(GO) test ./sim -count=1 -timeout 0 -run 'TestSeeds$$' -seeds=$(SEEDS) -first=$(FIRST) -v
 
+.PHONY: dedup
+dedup: ## Hold what SEEDS HA pairs are made into against a Prometheus that was never down, from seed FIRST on.
+	$(GO) test ./querier/dedup -count=1 -timeout 0 -run 'TestLonePrometheus$$' -seeds=$(SEEDS) -first=$(FIRST)
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint over the modules but interop.
 	$(GOLANGCI_LINT) run ./...
@@ -67,6 +71,10 @@ fuzz: ## Every fuzz target for FUZZTIME (60s) each.
 .PHONY: bench
 bench: ## What remote write costs, side by side with Prometheus (Linux, a few minutes).
 	cd e2e && $(GO) run ./cmd/bench
+
+.PHONY: bench-query
+bench-query: ## What queries cost, side by side with Prometheus (Linux, some minutes).
+	cd e2e && $(GO) run ./cmd/benchquery
 
 .PHONY: bench-go
 bench-go: ## Benchmarks beside the code, with allocations.
