@@ -17,7 +17,7 @@ LDFLAGS = -s -w -X $(VERSION_PKG).Version=$(VERSION) -X $(VERSION_PKG).Revision=
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build ./penstock.
@@ -72,6 +72,10 @@ fuzz: ## Every fuzz target for FUZZTIME (60s) each.
 bench: ## What remote write costs, side by side with Prometheus (Linux, a few minutes).
 	cd e2e && $(GO) run ./cmd/bench
 
+.PHONY: bench-query
+bench-query: ## What queries cost, side by side with Prometheus (Linux, some minutes).
+	cd e2e && $(GO) run ./cmd/benchquery
+
 .PHONY: bench-go
 bench-go: ## Benchmarks beside the code, with allocations.
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
@@ -96,7 +100,7 @@ fault: ## Every fault as often as a release needs it, and every acknowledged sam
 
 .PHONY: interop
 interop: $(GOLANGCI_LINT) ## Thanos reads what Penstock wrote and the other way round; builds Thanos, which takes minutes the first time.
-	cd interop && $(GO) mod tidy -diff && ../$(GOLANGCI_LINT) run --config ../.golangci.yml ./... && $(GO) test -count=1 -p 1 ./...
+	cd interop && $(GO) mod tidy -diff && ../$(GOLANGCI_LINT) run --build-tags slicelabels --config ../.golangci.yml ./... && $(GO) test -tags slicelabels -count=1 -p 1 ./...
 
 .PHONY: clean
 clean: ## Remove what the targets above made.

@@ -24,8 +24,8 @@ func (c countedChunk) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
 	return c.Chunk.Iterator(it)
 }
 
-// counted returns a copy of its own memory whose chunks count.
-func counted(copied storage.ChunkSeries, decodes *int) storage.ChunkSeries {
+// countedCopy returns a copy of its own memory whose chunks count.
+func countedCopy(copied storage.ChunkSeries, decodes *int) storage.ChunkSeries {
 	var metas []chunks.Meta
 	for _, m := range copied.(*bufferedSeries).chunks {
 		own, err := chunkenc.FromData(m.Chunk.Encoding(), append([]byte(nil), m.Chunk.Bytes()...))
@@ -52,7 +52,7 @@ func TestIdenticalChunksAreDecodedOnce(t *testing.T) {
 			distinct := len(whole.(*bufferedSeries).chunks)
 			decodes := 0
 			three := func(last storage.ChunkSeries) *series {
-				s, _ := merged([]storage.ChunkSeries{counted(whole, &decodes), counted(whole, &decodes), counted(last, &decodes)}, everything())
+				s, _ := merged([]storage.ChunkSeries{countedCopy(whole, &decodes), countedCopy(whole, &decodes), countedCopy(last, &decodes)}, everything())
 				return s
 			}
 			requireSame(t, samples, drain(t, three(whole).samples(nil)))

@@ -25,6 +25,8 @@ type peers struct {
 	client   *http.Client
 	silence  time.Duration // Longest wait for the next byte.
 	maxBytes int64         // Of one answer.
+	received func(context.Context, int64) error
+	turn     func(context.Context) (func(), error)
 	metrics  *metrics
 	logger   *slog.Logger
 }
@@ -62,6 +64,9 @@ func (p *peers) ask(ctx context.Context, m Member, req request, read func(*http.
 	}
 	defer resp.Body.Close()
 	body := &meteredBody{body: resp.Body, left: p.maxBytes, member: m.Name, limit: p.maxBytes, alive: func() { watchdog.Reset(p.silence) }}
+	if p.received != nil {
+		body.received = func(n int64) error { return p.received(ctx, n) }
+	}
 	defer func() { p.metrics.peerBytes.Add(float64(p.maxBytes - body.left)) }()
 	s, err = inspect(resp, body)
 	if err != nil {
@@ -117,6 +122,7 @@ func inspect(resp *http.Response, body io.Reader) (s said, err error) {
 	if s.localStart, err = strconv.ParseInt(resp.Header.Get(headerLocalStart), 10, 64); err != nil {
 		return s, fmt.Errorf("header %s: %w", headerLocalStart, err)
 	}
+	s.accepts = parseAccepts(resp.Header)
 	s.testimony, err = decodeTestimony(resp.Header)
 	return s, err
 }
@@ -136,6 +142,8 @@ type meteredBody struct {
 	alive  func()
 	member string
 	limit  int64
+
+	received func(bytes int64) error // Nil: nobody is told.
 }
 
 func (b *meteredBody) Read(buf []byte) (int, error) {
@@ -146,6 +154,11 @@ func (b *meteredBody) Read(buf []byte) (int, error) {
 	b.left -= int64(n)
 	if b.left < 0 {
 		return 0, &tooLargeError{member: b.member, limit: b.limit}
+	}
+	if b.received != nil && n > 0 {
+		if err := b.received(int64(n)); err != nil {
+			return 0, err
+		}
 	}
 	return n, err
 }

@@ -105,6 +105,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 	if !local.Ready() {
 		return nil, said{}, errLocalNotReady
 	}
+	accepts := sel.s.q.cfg.AcceptsFrom.of(sel.tenant) // Before it is read.
 	cq, err := local.ChunkQuerier(sel.tenant, sel.span.mint, sel.span.maxt)
 	if err != nil {
 		return nil, said{}, err
@@ -115,7 +116,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 		return nil, said{}, err
 	}
 	// After the querier is open: a block deleted in between is still in the one or already in the other.
-	return sel.named(sourceHead, set), said{localStart: local.LocalStart(sel.tenant)}, nil
+	return sel.named(sourceHead, set), said{localStart: local.LocalStart(sel.tenant), accepts: accepts}, nil
 }
 
 func (sel *selection) bucketCopies(ctx context.Context, part span, earliest int64) (storage.ChunkSeriesSet, error) {

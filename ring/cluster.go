@@ -56,7 +56,7 @@ type Cluster struct {
 	history *History
 	self    Member
 	dirty   bool      // the file of last-known members is behind
-	turn    time.Time // of housekeeping, the last
+	turn    time.Time // When this process was last seen to run; see awake.
 	// minority is View.MinoritySince as a reading of cfg.Now.
 	minority time.Time
 	// contested is set when others still know our name at another address.
@@ -264,14 +264,16 @@ func (c *Cluster) Leave(timeout time.Duration) error {
 
 // publish makes the history the current view. The caller holds mu, or is alone.
 func (c *Cluster) publish() {
-	v := c.history.View(c.now())
+	now := c.now()
+	c.awake(now) // News may come before housekeeping does.
+	v := c.history.View(now)
 	switch {
 	case v.MinoritySince.IsZero():
 		c.minority = time.Time{}
 	case v.MinoritySince.Equal(longAgo):
 		c.minority = longAgo
 	case c.minority.IsZero():
-		c.minority = c.cfg.Now()
+		c.minority = c.cfg.Now().Add(v.MinoritySince.Sub(now))
 	}
 	v.MinoritySince = c.minority
 	c.view.Store(v)

@@ -37,6 +37,9 @@ type History struct {
 	minority time.Time // not in the majority since; zero while in it
 	// met is whether this member has seen a majority of more than itself since it started.
 	met bool
+	// stopped and resumed are when this member last stood still, and when it went on. Zero
+	// once what it believes of others is newer than that.
+	stopped, resumed time.Time
 }
 
 // NewHistory returns the history of a member that starts at self.LastSeen, with what
@@ -64,16 +67,22 @@ func NewHistory(self Record, known []Record, rf int) *History {
 // long they have been on the smaller side is not known either.
 var longAgo = time.Unix(0, 0).UTC()
 
+// staleMax is how long after a standstill a member may believe in others that went away
+// meanwhile. With memberlist's settings for a LAN a suspect that nobody else suspects is dead after
+// 24 s, a probe after the first.
+const staleMax = time.Minute
+
 // View returns how the cluster looks at now. It must be called after every change,
 // because it is what notes when this member loses and regains the majority.
 func (h *History) View(now time.Time) *View {
 	switch majority := h.majority(); {
 	case majority && !h.minority.IsZero():
 		h.minority, h.watching, h.met = time.Time{}, now, true
+		h.stopped, h.resumed = time.Time{}, time.Time{}
 	case majority:
 		h.met = h.met || h.others()
 	case h.minority.IsZero() && h.met:
-		h.minority = now
+		h.minority = h.inMajorityUntil(now)
 	case h.minority.IsZero():
 		h.minority = longAgo
 	}
@@ -85,9 +94,20 @@ func (h *History) View(now time.Time) *View {
 	return &View{Self: h.self, Ring: h.ring, Members: h.statuses(now), MinoritySince: h.minority}
 }
 
-// Resume notes that this member did not run for a while before now: what it believes of
+// Resume notes that this member did not run from stopped until now: what it believes of
 // others is as old.
-func (h *History) Resume(now time.Time) { h.watching = now }
+func (h *History) Resume(stopped, now time.Time) {
+	h.watching, h.stopped, h.resumed = now, stopped, now
+}
+
+// inMajorityUntil is until when a member was in the majority that finds at now that it is not. Shortly
+// after a standstill nobody knows whether the others went away during or after it.
+func (h *History) inMajorityUntil(now time.Time) time.Time {
+	if !h.resumed.IsZero() && now.Sub(h.resumed) < staleMax {
+		return h.stopped
+	}
+	return now
+}
 
 // Seen notes a member that gossip says is alive. What it says of itself is the
 // truth, but for two things: a generation that was LEFT stays LEFT, and which data

@@ -264,3 +264,37 @@ func TestNewDiskInTheMinority(t *testing.T) {
 	h.Lost("c", now)
 	require.Equal(t, now, h.View(now).MinoritySince)
 }
+
+// TestStandstillInTheMinority: who stands still and then finds the majority gone does not know when it went, and
+// has no more time to go on alone than if that was at once.
+func TestStandstillInTheMinority(t *testing.T) {
+	start := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	stopped, resumed := start.Add(time.Minute), start.Add(time.Hour)
+	of := func(name string) Record {
+		return Record{Member: Member{Name: name, State: Active, Generation: 1}, LastSeen: start}
+	}
+	h := NewHistory(of("a"), nil, 3)
+	for _, name := range []string{"b", "c"} {
+		h.Seen(of(name))
+		h.View(start)
+	}
+	h.Resume(stopped, resumed)
+	require.Zero(t, h.View(resumed).MinoritySince, "what it believes of others is as old")
+	lost := resumed.Add(staleMax / 2)
+	h.Lost("b", lost)
+	h.Lost("c", lost)
+	require.Equal(t, stopped, h.View(lost).MinoritySince)
+	require.Equal(t, stopped, h.View(lost.Add(time.Hour)).MinoritySince)
+
+	h.Seen(of("b"))
+	require.Zero(t, h.View(lost).MinoritySince)
+	h.Lost("b", lost)
+	require.Equal(t, lost, h.View(lost).MinoritySince, "it has seen a majority since it stood still")
+
+	h.Seen(of("b"))
+	h.View(lost)
+	h.Resume(stopped, resumed)
+	later := resumed.Add(staleMax)
+	h.Lost("b", later)
+	require.Equal(t, later, h.View(later).MinoritySince, "by now it would have noticed")
+}

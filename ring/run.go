@@ -63,10 +63,7 @@ func every(ctx context.Context, interval time.Duration, do func() error) error {
 func (c *Cluster) housekeep(written time.Time) time.Time {
 	now := c.now()
 	c.mu.Lock()
-	if now.Sub(c.turn) > stallMax {
-		c.history.Resume(now)
-	}
-	c.turn = now
+	c.awake(now)
 	forgotten := c.history.Forget(c.cfg.ForgetAfter, now)
 	expired := c.history.Expire(now.Add(-c.cfg.ForgottenRetention), now)
 	if len(forgotten)+len(expired) > 0 {
@@ -92,6 +89,14 @@ func (c *Cluster) housekeep(written time.Time) time.Time {
 		return written
 	}
 	return now
+}
+
+// awake notes that this process runs at now. The caller holds mu, or is alone.
+func (c *Cluster) awake(now time.Time) {
+	if !c.turn.IsZero() && now.Sub(c.turn) > stallMax {
+		c.history.Resume(c.turn, now)
+	}
+	c.turn = now
 }
 
 // Save puts what this member knows of the others on disk, which Run does within a second of a

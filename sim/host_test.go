@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,8 @@ type host struct {
 	owed    bool     // The disk was changed for an empty one, and others knew the one before.
 	booting bool
 	off     bool // The machine is down or its disk is being changed: nothing boots.
+
+	introduced atomic.Bool // Once, with any disk.
 }
 
 func (w *world) newHost(i int) *host {

@@ -69,17 +69,27 @@ func (m *membership) now() time.Time {
 
 // publish makes what is known the current view; mu is held, or nobody else knows m.
 func (m *membership) publish() {
-	v := m.history.View(m.now())
+	now := m.now()
+	m.awake(now)
+	v := m.history.View(now)
 	switch {
 	case v.MinoritySince.IsZero():
 		m.minority = zeroTime
 	case v.MinoritySince.Before(m.started): // Since it started.
 		m.minority = v.MinoritySince
 	case m.minority.IsZero():
-		m.minority = m.p.now()
+		m.minority = m.p.now().Add(v.MinoritySince.Sub(now))
 	}
 	v.MinoritySince = m.minority
 	m.view.Store(m.p.w.safety.weaken(v))
+}
+
+// awake notes that this process runs, as that of ring.Cluster does.
+func (m *membership) awake(now time.Time) {
+	if !m.turn.IsZero() && now.Sub(m.turn) > stallMax {
+		m.history.Resume(m.turn, now)
+	}
+	m.turn = now
 }
 
 func (m *membership) setState(s ring.State) {
@@ -207,10 +217,7 @@ func (m *membership) expire() {
 		}
 	}
 	now := m.now()
-	if time.Since(m.turn) > stallMax {
-		m.history.Resume(now)
-	}
-	m.turn = time.Now()
+	m.awake(now)
 	forgotten := m.history.Forget(m.p.w.plan.forgetAfter, now)
 	if m.p.w.safety.majorityOff {
 		forgotten = append(forgotten, m.forgetAnyway(now)...)

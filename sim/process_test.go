@@ -234,6 +234,7 @@ func (p *process) introduce(ctx context.Context, i ring.Introducer) {
 			continue
 		}
 		p.disk.newcomer.Store(false)
+		p.host.introduced.Store(true)
 		p.members.setSettled()
 		p.w.events.add("%s is introduced", p.host.name)
 	}

@@ -191,7 +191,9 @@ func (w *world) watchPartitions() {
 	}
 }
 
-// isCutOff is whether as many living members are on the far side of a partition.
+// isCutOff is whether as many living members are on the far side of a partition. A newcomer on
+// the far side that was never introduced is none of them: it owns nothing yet, and the members on the near
+// side need not have heard of it.
 func (w *world) isCutOff(h *host) bool {
 	near, far := 1, 0
 	for _, other := range w.allHosts() {
@@ -199,10 +201,11 @@ func (w *world) isCutOff(h *host) bool {
 		if other == h || p == nil || p.paused() {
 			continue
 		}
-		if w.hears(h.name, other.name) == heardNot {
-			far++
-		} else {
+		switch {
+		case w.hears(h.name, other.name) != heardNot:
 			near++
+		case other.introduced.Load():
+			far++
 		}
 	}
 	return far >= near

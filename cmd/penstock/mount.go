@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/penstock/ingest"
 	"github.com/penstock-io/penstock/querier"
+	"github.com/penstock-io/penstock/querier/api"
 	"github.com/penstock-io/penstock/ring"
 )
 
@@ -22,8 +23,10 @@ import (
 //	public    /api/v1/write, /push, /receive   remote write
 //	          /api/v1/otlp/v1/metrics          OTLP
 //	          /api/v1/...                      Prometheus' HTTP API
+//	          /federate                        the newest samples, for a Prometheus to scrape
 //	          /api/v1/status/ring              members and slots
 //	          /api/v1/status/limits            limits of the tenant
+//	          /api/v1/status/queries           what runs for the tenant (internal: for all)
 //	          /api/v1/status/refill            what this member lost and is given back
 //	          /api/v1/status/senders           what each sender delivered
 //	          /-/healthy /-/ready /metrics /
@@ -36,12 +39,7 @@ func (s *server) mount() error {
 	}
 	s.public.server.Handler = public
 	if prefix := s.cfg.prefix(); prefix != "" {
-		mux := http.NewServeMux()
-		mux.Handle(prefix+"/", http.StripPrefix(prefix, public))
-		// Load balancers and orchestrators ask the node itself, not its users' URL.
-		mux.Handle("/-/", public)
-		mux.Handle("/metrics", public)
-		s.public.server.Handler = mux
+		s.public.server.Handler = underPrefix(prefix, public)
 	}
 	s.public.server.Handler = s.traffic.watch(s.public.server.Handler, s.stopping.Load)
 	s.internal.server.Handler = s.internalMux()
@@ -54,6 +52,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.otlpInForce = translation
 	write, otlp := ingest.NewHandlers(ingest.HandlerConfig{
 		Writer:    s.distributor,
 		Tenant:    s.requestTenant,
@@ -64,6 +63,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Ledger:    s.ledger,
 		Election:  s.election,
 	}, translation, s.logger.With("component", "write"), s.reg)
+	write, otlp = s.reserving(write), s.reserving(otlp)
 	mux.Handle("/api/v1/otlp/v1/metrics", otlp)
 	for _, path := range []string{"/api/v1/write", "/api/v1/push", "/api/v1/receive"} {
 		mux.Handle(path, write)
@@ -72,7 +72,10 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /api/v1/status/limits", s.limitsStatus)
 	mux.Handle("GET /api/v1/status/refill", s.refiller.StatusHandler())
 	mux.Handle("/api/v1/status/senders", s.ledger.StatusHandler())
-	mux.Handle("/api/v1/", s.newAPI())
+	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(false))
+	queries := api.ReadForm(s.queries.Handler(s.newAPI()))
+	mux.Handle("/api/v1/", queries)
+	mux.Handle("/federate", queries)
 	s.mountStatus(mux)
 	if s.cfg.web.enableLifecycle {
 		s.mountLifecycle(mux)
@@ -81,14 +84,14 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Name:        "Penstock",
 		Description: "Prometheus remote-write receiver and ingest cluster. Member " + s.identity.Name + ".",
 		Version:     version.Info(),
-		RoutePrefix: s.cfg.prefix() + "/",
+		RoutePrefix: s.cfg.externalPath() + "/",
 		Links: []web.LandingLinks{
-			{Address: s.cfg.prefix() + "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
-			{Address: s.cfg.prefix() + "/api/v1/status/refill", Text: "Refill", Description: "what this member has lost and is given back"},
-			{Address: s.cfg.prefix() + "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
-			{Address: s.cfg.prefix() + "/api/v1/status/senders?cluster=true", Text: "Senders", Description: "what each sender delivered and what became of it"},
-			{Address: s.cfg.prefix() + "/api/v1/status/flags", Text: "Flags"},
-			{Address: s.cfg.prefix() + "/api/v1/status/tsdb", Text: "TSDB status"},
+			{Address: "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
+			{Address: "/api/v1/status/refill", Text: "Refill", Description: "what this member has lost and is given back"},
+			{Address: "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
+			{Address: "/api/v1/status/senders?cluster=true", Text: "Senders", Description: "what each sender delivered and what became of it"},
+			{Address: "/api/v1/status/flags", Text: "Flags"},
+			{Address: "/api/v1/status/tsdb", Text: "TSDB status"},
 			{Address: "/metrics", Text: "Metrics"},
 			{Address: "/-/ready", Text: "Readiness"},
 		},
@@ -97,18 +100,22 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	if err != nil {
 		return nil, fmt.Errorf("landing page: %w", err)
 	}
-	mux.Handle("/{$}", landing)
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.URL.Path = s.cfg.externalPath() + "/" // It answers nothing but the path that its links begin with.
+		landing.ServeHTTP(w, r)
+	})
 	return mux, nil
 }
 
 func (s *server) internalMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("/internal/v1/write", s.auth.Middleware(ingest.NewInternalHandler(ingest.InternalHandlerConfig{
+	mux.Handle("/internal/v1/write", s.auth.Middleware(s.reserving(ingest.NewInternalHandler(ingest.InternalHandlerConfig{
 		Local:  s.local,
 		Tenant: tenantOf,
 		Admit:  s.memory.AdmitWrite,
 		Cache:  s.series,
-	}, s.logger.With("component", "internal_write"), s.reg)))
+	}, s.logger.With("component", "internal_write"), s.reg))))
 	mux.Handle(ingest.PathInternalSenders, s.auth.Middleware(s.ledger.InternalStatusHandler()))
 	mux.Handle(ingest.PathInternalAcked, s.auth.Middleware(s.ledger.InternalAckedHandler()))
 	mux.Handle("GET "+pathInternalStatus, s.auth.Middleware(http.HandlerFunc(s.internalStatus)))
@@ -121,11 +128,16 @@ func (s *server) internalMux() *http.ServeMux {
 	if s.election != nil {
 		mux.Handle(ingest.PathInternalElection, s.auth.Middleware(s.election))
 	}
-	mux.Handle("/internal/v1/", s.auth.Middleware(querier.NewPeerHandler(querier.PeerHandlerConfig{
-		Local:   s.store,
+	mux.Handle("/internal/v1/", s.auth.Middleware(s.queries.PeerHandler(querier.NewPeerHandler(querier.PeerHandlerConfig{
+		Local:   s.queries.Local(s.store),
 		Tenant:  tenantOf,
 		Members: s.memberships,
-	}, s.logger.With("component", "internal_read"), s.reg)))
+
+		Metadata:    s.knownMetadata,
+		Heads:       heads{s},
+		AcceptsFrom: s.store.AcceptsFrom,
+	}, s.logger.With("component", "internal_read"), s.reg))))
+	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(true))
 	s.mountStatus(mux)
 	s.mountLifecycle(mux)
 	return mux

@@ -23,6 +23,7 @@ import (
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
+	promconfig "github.com/prometheus/prometheus/config"
 
 	"github.com/penstock-io/penstock/cmd/penstock/internal/limits"
 	"github.com/penstock-io/penstock/cmd/penstock/internal/memory"
@@ -31,6 +32,7 @@ import (
 	"github.com/penstock-io/penstock/ingest/hint"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/blockstore"
+	"github.com/penstock-io/penstock/querier/limit"
 	"github.com/penstock-io/penstock/refill"
 	"github.com/penstock-io/penstock/ring"
 	"github.com/penstock-io/penstock/tsdbstore"
@@ -95,9 +97,15 @@ type server struct {
 	distributor  *ingest.Distributor
 	election     *ingest.Election // nil when it is off
 	querier      *querier.Querier
+	queries      *limit.Books
 	data         *dataWatch
 	introduction introduction
-	refiller     *refill.Refiller
+
+	// What status/config shows beside the limits.
+	otlpInForce   promconfig.OTLPConfig
+	bucketInForce bucket.Config // The zero value without a bucket.
+
+	refiller *refill.Refiller
 
 	redundant        prometheus.Gauge
 	public, internal *listener
@@ -171,6 +179,7 @@ func newServer(cfg *config, logger *slog.Logger) (_ *server, err error) {
 		s.openBucket,
 		s.bind,
 		s.openRing,
+		s.wireQueries,
 		s.wireWrites,
 		s.wireReads,
 		s.wireRefill,
@@ -248,6 +257,7 @@ func (s *server) start(ctx context.Context) error {
 		s.background("introduction", s.introduce)
 	}
 	s.background("memory guard", s.memory.Run)
+	s.background("queries", s.queries.Run)
 	s.background("metadata", s.metadata.Run)
 	s.background("series cache", s.series.Run)
 	s.background("senders", s.ledger.Run)

@@ -69,6 +69,7 @@ func (s *server) limitsStatus(w http.ResponseWriter, r *http.Request) {
 		"data": map[string]any{
 			"tenant":     tenant,
 			"limits":     set.Of(tenant),
+			"query":      s.queryLimits(tenant), // With the flags where the file says nothing.
 			"node":       set.Node,
 			"headSeries": s.store.HeadSeries(tenant),
 		},

@@ -4,7 +4,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -145,7 +144,7 @@ func (h *handlers) serveExplained(w http.ResponseWriter, r *http.Request, noting
 	notes := &selectNotes{}
 	inner := r.Clone(context.WithValue(r.Context(), selectNotesKey{}, notes))
 	inner.Header.Del("Accept-Encoding")
-	answer := &heldAnswer{header: w.Header(), status: http.StatusOK}
+	answer := &heldAnswer{ResponseWriter: w, status: http.StatusOK}
 	noting.ServeHTTP(answer, inner)
 	body := answer.body.Bytes()
 	if answer.status == http.StatusOK {
@@ -215,14 +214,3 @@ func withExplanation(body []byte, explained []ExplainedSelect) ([]byte, error) {
 	}
 	return json.Marshal(answer)
 }
-
-// heldAnswer holds an answer back.
-type heldAnswer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *heldAnswer) Header() http.Header         { return a.header }
-func (a *heldAnswer) WriteHeader(status int)      { a.status = status }
-func (a *heldAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }

@@ -29,6 +29,8 @@ type budget struct {
 
 	used     atomic.Int64
 	requests atomic.Int64
+
+	spent func(bytes, requests int64) error // Is told as well. Nil: nobody is.
 }
 
 func newBudget(limit int64) *budget {
@@ -41,6 +43,14 @@ type budgetKey struct{}
 // Config.MaxQueryBytes. Without it each querier has that for itself.
 func (s *Store) WithBudget(ctx context.Context) context.Context {
 	return context.WithValue(ctx, budgetKey{}, newBudget(s.cfg.MaxQueryBytes))
+}
+
+// WithSpending is WithBudget for a query of which somebody else keeps an account too: spent is told of bytes before they are read,
+// and of requests before they are made. Its error ends the query. It is called from several goroutines.
+func (s *Store) WithSpending(ctx context.Context, spent func(bytes, requests int64) error) context.Context {
+	b := newBudget(s.cfg.MaxQueryBytes)
+	b.spent = spent
+	return context.WithValue(ctx, budgetKey{}, b)
 }
 
 // budgetFor returns the budget of a question.
@@ -62,11 +72,21 @@ func (u *usage) spend(bytes int64) error {
 	if u.limit > 0 && u.used.Add(bytes) > u.limit {
 		return &LimitError{Limit: u.limit}
 	}
-	return nil
+	return u.tell(bytes, 0)
+}
+
+func (b *budget) tell(bytes, requests int64) error {
+	if b.spent == nil {
+		return nil
+	}
+	return b.spent(bytes, requests)
 }
 
 // begin waits for leave to make a request.
 func (u *usage) begin(ctx context.Context, all chan struct{}) error {
+	if err := u.tell(0, 1); err != nil {
+		return err
+	}
 	select {
 	case u.slots <- struct{}{}:
 	case <-ctx.Done():

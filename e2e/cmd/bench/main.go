@@ -29,9 +29,6 @@ type config struct {
 	penstock, prometheus  string // programs
 }
 
-// replicas is the replication factor of clusters.
-const replicas = 3
-
 func main() {
 	cfg := config{}
 	flag.IntVar(&cfg.series, "series", 100_000, "series of the load")

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/penstock-io/penstock/e2e/lab"
 )
 
 // scrapeInterval is between the timestamps of two ticks of the load.
@@ -51,17 +53,22 @@ func (b *bench) measure(ctx context.Context, c benchCase) (r result, err error) 
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return r, fmt.Errorf("create the directory of the receivers: %w", err)
 	}
-	s := servers{cfg: b.cfg, dir: dir}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	if err := s.start(ctx, c); err != nil {
-		return r, err
+	s := &lab.Servers{Dir: dir, Prometheus: b.cfg.prometheus, Penstock: b.cfg.penstock}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	if c.receiver == prometheus {
+		err = s.StartPrometheus(ctx)
+	} else {
+		err = s.StartPenstock(ctx, c.nodes)
 	}
-	warmTime := time.Duration(c.ticks) * scrapeInterval
-	cold, err := b.send(ctx, c, &s, b.end.Add(-warmTime))
 	if err != nil {
 		return r, err
 	}
-	warm, err := b.send(ctx, c, &s, b.end)
+	warmTime := time.Duration(c.ticks) * scrapeInterval
+	cold, err := b.send(ctx, c, s, b.end.Add(-warmTime))
+	if err != nil {
+		return r, err
+	}
+	warm, err := b.send(ctx, c, s, b.end)
 	if err != nil {
 		return r, err
 	}
@@ -70,7 +77,7 @@ func (b *bench) measure(ctx context.Context, c benchCase) (r result, err error) 
 		rssMB: max(cold.MaxRSSMB, warm.MaxRSSMB), retries: cold.Retries + warm.Retries,
 	}
 	if c.nodes > 1 {
-		sent, err := s.peerBytes()
+		sent, err := peerBytesOf(s)
 		if err != nil {
 			return r, err
 		}
@@ -80,15 +87,15 @@ func (b *bench) measure(ctx context.Context, c benchCase) (r result, err error) 
 }
 
 // send sends one load with loadgen, which measures the servers.
-func (b *bench) send(ctx context.Context, c benchCase, s *servers, end time.Time) (load, error) {
+func (b *bench) send(ctx context.Context, c benchCase, s *lab.Servers, end time.Time) (load, error) {
 	args := []string{
 		"loadgen", "--series=" + strconv.Itoa(b.cfg.series), "--ticks=" + strconv.Itoa(c.ticks),
 		"--protocol=" + c.protocol, "--end=" + end.Format(time.RFC3339), "--interval=" + scrapeInterval.String(),
 	}
-	for _, url := range s.urls {
+	for _, url := range s.WriteURL {
 		args = append(args, "--url="+url)
 	}
-	for _, p := range s.running {
+	for _, p := range s.Running {
 		args = append(args, "--pid="+strconv.Itoa(p.Process.Pid))
 	}
 	cmd := exec.CommandContext(ctx, b.cfg.penstock, args...)
@@ -105,4 +112,17 @@ func (b *bench) send(ctx context.Context, c benchCase, s *servers, end time.Time
 		return load{}, fmt.Errorf("%.0f samples delivered instead of %.0f", l.Samples, want)
 	}
 	return l, nil
+}
+
+// peerBytesOf is what all nodes have sent each other.
+func peerBytesOf(s *lab.Servers) (float64, error) {
+	var sum float64
+	for _, api := range s.APIs {
+		n, err := api.Sum("penstock_ingest_peer_sent_bytes_total")
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
 }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"github.com/penstock-io/penstock/e2e/lab"
 )
 
 // printTable prints the least that each case came to, and how many times that of Penstock's one node Prometheus took.
 func printTable(w io.Writer, cfg config, results []result) {
 	fmt.Fprintf(w, "\nCPU microseconds per sample, all processes summed: %d series, requests of 2,000 samples, 4 connections.\n", cfg.series)
-	fmt.Fprintf(w, "cold: creation included. warm: the series exist. ratio: Prometheus / Penstock of one node. Nodes keep RF=%d copies where they are several.\n\n", replicas)
+	fmt.Fprintf(w, "cold: creation included. warm: the series exist. ratio: Prometheus / Penstock of one node. Nodes keep RF=%d copies where they are several.\n\n", lab.Replicas)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "remote write\treceiver\tnodes\tscrapes\twarm\tcold\tratio warm\tratio cold\tmax RSS MB\tbytes between members per sample\tretries\t")
 	for _, c := range cases(cfg) {

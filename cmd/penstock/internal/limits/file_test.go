@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-io/penstock/ingest"
+	querylimit "github.com/penstock-io/penstock/querier/limit"
 	"github.com/penstock-io/penstock/tsdbstore"
 )
 
@@ -77,7 +78,9 @@ func TestParseErrors(t *testing.T) {
 	}
 	f(`top level: line 1: unknown key "limits"; known keys there: defaults, node, tenants`, "limits: {}")
 	f(`section "node": line 1: unknown key "max_tenant"; known keys there: max_series, max_tenants, require_tenant`, "node: {max_tenant: 1}")
-	known := "ingestion_burst_size, ingestion_rate, max_decoded_bytes, max_exemplars_per_request, max_inflight_bytes, max_label_name_length, max_label_names_per_series, max_label_value_length, max_request_bytes, max_samples_per_request, max_series, max_series_per_request, retention_1h, retention_5m, retention_raw"
+	known := "ingestion_burst_size, ingestion_rate, max_decoded_bytes, max_exemplars_per_request, max_inflight_bytes, max_label_name_length, max_label_names_per_series, max_label_value_length, max_request_bytes, max_samples_per_request, max_series, max_series_per_request, " +
+		"query_max_bytes, query_max_concurrency, query_max_expression_bytes, query_max_expression_depth, query_max_matchers, query_max_memory_bytes, query_max_range, " +
+		"query_max_regex_bytes, query_max_samples, query_max_series, query_max_subquery_points, query_timeout, retention_1h, retention_5m, retention_raw"
 	f(`section "defaults": line 2: unknown key "max_lables"; known keys there: `+known, "defaults:\n  max_lables: 1")
 	f(`section "tenants.a": line 3: unknown key "rate"; known keys there: `+known, "tenants:\n  a:\n    rate: 1")
 	f(`section "tenants.a": line 4: field max_series already set`, "tenants:\n  a:\n    max_series: 1\n    max_series: 2")
@@ -111,6 +114,11 @@ func TestDocumentation(t *testing.T) {
 	defaults := builtIn()
 	want := map[string]string{"node.require_tenant": "false", "node.max_tenants": number(tsdbstore.DefaultMaxTenants), "node.max_series": "none"}
 	want["retention_raw"], want["retention_5m"], want["retention_1h"] = "`--retention.raw`", "`--retention.5m`", "`--retention.1h`"
+	queries := allQueryLimits()
+	for _, l := range queries.queries() {
+		want[l.name] = "`" + querylimit.Name(l.name).Flag() + "`"
+	}
+	want[string(querylimit.Concurrency)] = "none" // The flag is of the node.
 	for _, l := range defaults.limits() {
 		want[l.name] = number(l.value)
 		if l.value == 0 {
@@ -139,7 +147,9 @@ func TestDocumentation(t *testing.T) {
 func TestNamesAreKeys(t *testing.T) {
 	var names []string
 	set := Retention{Set: true}
-	for _, l := range (&Tenant{RetentionRaw: set, Retention5m: set, Retention1h: set}).limits() {
+	everything := allQueryLimits()
+	everything.RetentionRaw, everything.Retention5m, everything.Retention1h = set, set, set
+	for _, l := range everything.limits() {
 		names = append(names, l.name)
 	}
 	require.ElementsMatch(t, keys(&Tenant{}), names)

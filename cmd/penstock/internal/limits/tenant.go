@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/alecthomas/units"
+	"github.com/prometheus/common/model"
 
 	"github.com/penstock-io/penstock/ingest"
 )
@@ -64,6 +65,19 @@ type Tenant struct {
 	Retention5m  Retention `yaml:"retention_5m" json:"retention_5m"`
 	Retention1h  Retention `yaml:"retention_1h" json:"retention_1h"`
 
+	QueryMaxSamples         Override[int64]          `yaml:"query_max_samples" json:"query_max_samples"`
+	QueryMaxSeries          Override[int64]          `yaml:"query_max_series" json:"query_max_series"`
+	QueryMaxBytes           Override[Bytes]          `yaml:"query_max_bytes" json:"query_max_bytes"`
+	QueryMaxMemoryBytes     Override[Bytes]          `yaml:"query_max_memory_bytes" json:"query_max_memory_bytes"`
+	QueryTimeout            Override[model.Duration] `yaml:"query_timeout" json:"query_timeout"`
+	QueryMaxConcurrency     Override[int64]          `yaml:"query_max_concurrency" json:"query_max_concurrency"`
+	QueryMaxRange           Override[model.Duration] `yaml:"query_max_range" json:"query_max_range"`
+	QueryMaxExpressionBytes Override[Bytes]          `yaml:"query_max_expression_bytes" json:"query_max_expression_bytes"`
+	QueryMaxExpressionDepth Override[int64]          `yaml:"query_max_expression_depth" json:"query_max_expression_depth"`
+	QueryMaxMatchers        Override[int64]          `yaml:"query_max_matchers" json:"query_max_matchers"`
+	QueryMaxRegexBytes      Override[Bytes]          `yaml:"query_max_regex_bytes" json:"query_max_regex_bytes"`
+	QueryMaxSubqueryPoints  Override[int64]          `yaml:"query_max_subquery_points" json:"query_max_subquery_points"`
+
 	ingest ingest.Limits
 }
 
@@ -94,7 +108,7 @@ type limit struct {
 }
 
 func (t *Tenant) limits() []limit {
-	return append(t.retentions(), []limit{
+	return append(append(t.retentions(), t.queries()...), []limit{
 		{ingest.LimitBodyBytes, float64(t.MaxRequestBytes), 1, ingest.CeilingDecodedBytes},
 		{ingest.LimitDecodedBytes, float64(t.MaxDecodedBytes), 1, ingest.CeilingDecodedBytes},
 		{ingest.LimitInflightBytes, float64(t.MaxInflightBytes), 1, ceilingCount},

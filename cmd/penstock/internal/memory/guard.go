@@ -114,6 +114,14 @@ func (g *Guard) look() Usage {
 	return u
 }
 
+// Usage returns what is in use now, and the limit; 0 is none.
+func (g *Guard) Usage() (used Usage, limit int64) {
+	if g.cfg.LimitBytes == math.MaxInt64 {
+		return Usage{}, 0
+	}
+	return g.cfg.Read(), g.cfg.LimitBytes
+}
+
 // AdmitSeries returns ErrNoSeries while no series may be made.
 func (g *Guard) AdmitSeries() error { return g.admit(seriesShare, ErrNoSeries) }
 

@@ -1,7 +1,9 @@
 // Copyright The Penstock Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package lab runs receivers as processes for programs that measure them. The harness does the same for tests, which
+// have a testing.TB to fail.
+package lab
 
 import (
 	"context"
@@ -27,45 +29,53 @@ const (
 	clusterKey = "0123456789abcdef"
 )
 
-// servers are the processes of one case.
-type servers struct {
-	cfg     config
-	dir     string
-	running []*exec.Cmd
-	apis    []harness.API
-	urls    []string // for remote write
+// Replicas is the replication factor of clusters.
+const Replicas = 3
+
+// Servers are the processes of one Prometheus, or of one cluster. Dir and the programs are set before the start.
+type Servers struct {
+	Dir                  string // It exists; Stop removes it.
+	Prometheus, Penstock string // Programs.
+
+	Running  []*exec.Cmd
+	APIs     []harness.API
+	WriteURL []string // For remote write, one of each process.
 }
 
-func (s *servers) start(ctx context.Context, c benchCase) error {
-	ports, err := freePorts(3 * c.nodes)
+// StartPrometheus starts one that takes remote write.
+func (s *Servers) StartPrometheus(ctx context.Context) error {
+	ports, err := freePorts(1)
 	if err != nil {
 		return err
 	}
-	if c.receiver == prometheus {
-		return s.startPrometheus(ctx, ports[0])
-	}
-	return s.startPenstock(ctx, c.nodes, ports)
-}
-
-func (s *servers) startPrometheus(ctx context.Context, port int) error {
-	file := filepath.Join(s.dir, "prometheus.yml")
+	file := filepath.Join(s.Dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte("global: {}\n"), 0o644); err != nil {
 		return fmt.Errorf("write the configuration of Prometheus: %w", err)
 	}
-	return s.run(ctx, s.cfg.prometheus, port,
-		"--config.file="+file, "--storage.tsdb.path="+filepath.Join(s.dir, "data"),
-		"--web.enable-remote-write-receiver", "--log.level=warn", "--web.listen-address="+harness.Loopback(port))
+	return s.run(ctx, s.Prometheus, ports[0],
+		"--config.file="+file, "--storage.tsdb.path="+filepath.Join(s.Dir, "data"),
+		"--web.enable-remote-write-receiver", "--log.level=warn", "--web.listen-address="+harness.Loopback(ports[0]))
 }
 
-// startPenstock starts a cluster as it is run, with signed requests between members.
-func (s *servers) startPenstock(ctx context.Context, nodes int, ports []int) error {
-	var common []string
+// NodeDir is the data directory of a node.
+func (s *Servers) NodeDir(n int) string { return filepath.Join(s.Dir, NodeName(n)) }
+
+// NodeName is the name of a node in its cluster.
+func NodeName(n int) string { return fmt.Sprintf("node-%d", n) }
+
+// StartPenstock starts a cluster as it is run, with signed requests between members; of one node without.
+func (s *Servers) StartPenstock(ctx context.Context, nodes int, flags ...string) error {
+	ports, err := freePorts(3 * nodes)
+	if err != nil {
+		return err
+	}
+	common := flags
 	if nodes > 1 {
-		key := filepath.Join(s.dir, "key")
+		key := filepath.Join(s.Dir, "key")
 		if err := os.WriteFile(key, []byte(clusterKey), 0o600); err != nil {
 			return fmt.Errorf("write the cluster key: %w", err)
 		}
-		common = append(common, "--cluster.key-file="+key, fmt.Sprintf("--cluster.replication-factor=%d", replicas))
+		common = append(common, "--cluster.key-file="+key, fmt.Sprintf("--cluster.replication-factor=%d", Replicas))
 		for n := range nodes {
 			common = append(common, "--cluster.peer="+harness.Loopback(ports[3*n]))
 		}
@@ -73,16 +83,16 @@ func (s *servers) startPenstock(ctx context.Context, nodes int, ports []int) err
 	for n := range nodes {
 		gossip, web, internal := ports[3*n], ports[3*n+1], ports[3*n+2]
 		args := append([]string{
-			fmt.Sprintf("--cluster.name=node-%d", n), "--log.level=warn",
-			"--storage.path=" + filepath.Join(s.dir, fmt.Sprint("node-", n)),
+			"--cluster.name=" + NodeName(n), "--log.level=warn",
+			"--storage.path=" + s.NodeDir(n),
 			"--cluster.listen-address=" + harness.Loopback(gossip), "--cluster.advertise-address=" + harness.Loopback(gossip),
 			"--web.listen-address=" + harness.Loopback(web), "--internal.listen-address=" + harness.Loopback(internal),
 		}, common...)
-		if err := s.run(ctx, s.cfg.penstock, web, args...); err != nil {
+		if err := s.run(ctx, s.Penstock, web, args...); err != nil {
 			return err
 		}
 	}
-	for _, api := range s.apis {
+	for _, api := range s.APIs {
 		err := poll(ctx, func() error {
 			ring, err := api.Ring()
 			if err != nil {
@@ -98,7 +108,7 @@ func (s *servers) startPenstock(ctx context.Context, nodes int, ports []int) err
 }
 
 // run starts one process, whose output is shown when it fails, and waits until it is ready.
-func (s *servers) run(ctx context.Context, program string, port int, args ...string) error {
+func (s *Servers) run(ctx context.Context, program string, port int, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -107,9 +117,9 @@ func (s *servers) run(ctx context.Context, program string, port int, args ...str
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", program, err)
 	}
-	s.running = append(s.running, cmd)
+	s.Running = append(s.Running, cmd)
 	api := harness.API{Name: filepath.Base(program), URL: "http://" + harness.Loopback(port)}
-	s.apis, s.urls = append(s.apis, api), append(s.urls, api.URL+"/api/v1/write")
+	s.APIs, s.WriteURL = append(s.APIs, api), append(s.WriteURL, api.URL+"/api/v1/write")
 	err := poll(ctx, func() error {
 		resp, err := api.Call("/-/ready", nil)
 		if err == nil && resp.Code != http.StatusOK {
@@ -123,31 +133,19 @@ func (s *servers) run(ctx context.Context, program string, port int, args ...str
 	return nil
 }
 
-// stop kills the processes: what they would write now belongs to nobody's figures.
-func (s *servers) stop() error {
+// Stop kills the processes: what they would write now belongs to nobody's figures.
+func (s *Servers) Stop() error {
 	var errs []error
-	for _, cmd := range s.running {
+	for _, cmd := range s.Running {
 		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			errs = append(errs, fmt.Errorf("stop %s: %w", cmd.Path, err))
 		}
 		_ = cmd.Wait() // It says that the process was killed.
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+	return errors.Join(append(errs, os.RemoveAll(s.Dir))...)
 }
 
-// peerBytes is what all nodes have sent each other.
-func (s *servers) peerBytes() (float64, error) {
-	var sum float64
-	for _, api := range s.apis {
-		n, err := api.Sum("penstock_ingest_peer_sent_bytes_total")
-		if err != nil {
-			return 0, err
-		}
-		sum += n
-	}
-	return sum, nil
-}
-
+// poll calls check until it is nil, or startWithin is over.
 func poll(ctx context.Context, check func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()

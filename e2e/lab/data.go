@@ -1,0 +1,58 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// DefaultTenant has what is sent without a tenant.
+const DefaultTenant = "default-tenant"
+
+// AddBlocks links the blocks in dir into the data directory of a Prometheus that is not started yet.
+func (s *Servers) AddBlocks(dir string) error {
+	return linkAll(dir, filepath.Join(s.Dir, "data"))
+}
+
+// AddNodeBlocks links the blocks in dir into those of the default tenant of nodes that are not started yet. The nodes are
+// in use since a given time, so that they are the ones who have all that is younger.
+func (s *Servers) AddNodeBlocks(dir string, nodes int, since time.Time) error {
+	for n := range nodes {
+		tsdb := filepath.Join(s.NodeDir(n), "tsdb")
+		if err := linkAll(dir, filepath.Join(tsdb, DefaultTenant)); err != nil {
+			return err
+		}
+		// tsdbstore/docs/format/layout.md
+		state := fmt.Sprintf("{\"version\":1,\"created_ms\":%d}\n", since.UnixMilli())
+		if err := os.WriteFile(filepath.Join(tsdb, "store.json"), []byte(state), 0o644); err != nil {
+			return fmt.Errorf("write since when the node is in use: %w", err)
+		}
+	}
+	return nil
+}
+
+// linkAll links the files below one directory to the same places below another. Nobody changes files of blocks.
+func linkAll(from, to string) error {
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		return os.Link(path, filepath.Join(to, rel))
+	})
+	if err != nil {
+		return fmt.Errorf("link blocks: %w", err)
+	}
+	return nil
+}
