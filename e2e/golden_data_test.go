@@ -57,7 +57,7 @@ var goldenFamilies = map[string]goldenFamily{
 	"native_float":         {model.MetricTypeHistogram, "Float buckets.", ""},
 	"native_gauge":         {model.MetricTypeGaugeHistogram, "A gauge of buckets.", ""},
 	"up":                   {model.MetricTypeGauge, "Whether the target could be scraped.", ""},
-	"with_many_labels":     {model.MetricTypeUnknown, "", ""},
+	"with_many_labels":     {model.MetricTypeUnknown, "Of a type that nobody told.", ""},
 	"ünïcode":              {model.MetricTypeGauge, "Ünïcode.", ""},
 }
 
