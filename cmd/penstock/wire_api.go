@@ -30,8 +30,9 @@ import (
 func (s *server) newAPI() http.Handler {
 	start := time.Now()
 	parser := newParser()
+	engine := s.newEngine(parser)
 	return api.New(api.Config{
-		Engine:    s.cached(s.newEngine(parser)),
+		Engine:    s.cached(engine),
 		Queryable: s.deduplicated(),
 		Exemplars: dedup.Exemplars(limit.Exemplars(s.querier), s.dedupConfig()),
 		Parser:    parser,
@@ -45,6 +46,7 @@ func (s *server) newAPI() http.Handler {
 
 		Metadata:   s.metricMetadata,
 		TSDBStats:  s.tsdbStats,
+		Explain:    &api.ExplainConfig{Engine: engine, Select: s.explainSelect},
 		BlockMetas: func(ctx context.Context) []tsdb.BlockMeta { return s.store.Blocks(queryTenant(ctx)) },
 
 		Flags: s.cfg.flags,

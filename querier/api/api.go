@@ -57,6 +57,9 @@ type Config struct {
 	// BlockMetas returns the blocks on local disk.
 	BlockMetas func(ctx context.Context) []tsdb.BlockMeta
 
+	// Explain answers queries with explain=dedup. Nil: the parameter is not looked at, as by Prometheus.
+	Explain *ExplainConfig
+
 	Features    features.Collector // What is known beside what this package knows; nil: nothing.
 	Flags       map[string]string
 	ConfigYAML  func() string // The configuration that is in force, without secrets.
@@ -92,6 +95,12 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) http.Handle
 	theirs := http.StripPrefix(prefix, router)
 	mux.Handle(prefix+"/", theirs)
 	own := &handlers{cfg: cfg, logger: logger}
+	if cfg.Explain != nil {
+		explained := httputil.CompressionHandler{Handler: own.newExplain(cfg)}
+		for _, path := range []string{"/query", "/query_range"} {
+			mux.Handle(prefix+path, own.explain(theirs, explained))
+		}
+	}
 	mux.Handle("POST "+prefix+"/read", own.read(theirs))
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		mux.Handle(method+" "+prefix+"/query_exemplars", httputil.CompressionHandler{Handler: own.exemplars(theirs)})

@@ -4,7 +4,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 )
@@ -28,19 +27,6 @@ func (h *handlers) exemplars(next http.Handler) http.Handler {
 		}
 	})
 }
-
-// heldAnswer keeps an answer back. Exemplars are bounded by the memory that members give them.
-type heldAnswer struct {
-	http.ResponseWriter
-	status int
-	body   bytes.Buffer
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (a *heldAnswer) WriteHeader(status int) { a.status = status }
-
-// Write implements http.ResponseWriter.
-func (a *heldAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }
 
 // withWarnings puts warnings into a successful answer. One that cannot be read stays as it is.
 func withWarnings(body []byte, warnings []string) []byte {

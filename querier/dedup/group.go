@@ -33,6 +33,8 @@ type groupedSet struct {
 	next    int              // in members
 	shown   int
 	cur     storage.Series
+
+	replicas []storage.Series // that cur is made of, in order of preference
 }
 
 // member is one replica of a group.
@@ -59,6 +61,7 @@ func (s *groupedSet) Next() bool {
 	}
 	s.shown++
 	lset, replicas := s.groups[s.members[first].group], s.series[first:s.next]
+	s.replicas = replicas
 	if len(replicas) == 1 {
 		s.cur = &trimmed{lset: lset, inner: replicas[0], mint: s.mint, maxt: s.maxt}
 	} else {

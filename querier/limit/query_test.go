@@ -101,8 +101,12 @@ func (s store) ChunkQuerier(_ string, mint, maxt int64) (storage.ChunkQuerier, e
 func (s store) ExemplarQuerier(ctx context.Context, _ string) (storage.ExemplarQuerier, error) {
 	return s.DB.ExemplarQuerier(ctx)
 }
-func (store) LocalStart(string) int64 { return 0 }
-func (store) Ready() bool             { return true }
+func (store) LocalStart(string) int64  { return 0 }
+func (store) AcceptsFrom(string) int64 { return 0 }
+func (store) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+func (store) Ready() bool { return true }
 
 type fanout struct{ local Local }
 
