@@ -15,6 +15,7 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -113,7 +114,7 @@ func (g *golden) remoteRead(t *testing.T) {
 		for _, side := range g.sides {
 			got := call(side)
 			if samples := samplesOf(t, got); !slices.Equal(samples, wantSamples) {
-				t.Errorf("read %s on %s: other samples\nPrometheus: %.600q\nPenstock: %.600q", c.name, side.Name, wantSamples, samples)
+				t.Errorf("read %s on %s: %s", c.name, side.Name, firstDifference(wantSamples, samples))
 			}
 			if want.code == http.StatusOK {
 				want.body, got.body = nil, nil
@@ -157,6 +158,9 @@ func plainSamples(t *testing.T, body []byte) []string {
 				fmt.Fprintf(&line, " %d=%v", p.Timestamp, p.Value)
 			}
 			for _, h := range s.Histograms {
+				if h.ResetHint != prompb.Histogram_GAUGE {
+					h.ResetHint = prompb.Histogram_UNKNOWN
+				}
 				fmt.Fprintf(&line, " %v", h.String())
 			}
 			lines = append(lines, line.String())
@@ -207,7 +211,29 @@ func printSamples(it chunkenc.Iterator) string {
 			continue
 		}
 		ts, h := it.AtFloatHistogram(nil)
+		if h.CounterResetHint != histogram.GaugeType {
+			h.CounterResetHint = histogram.UnknownCounterReset // It depends on where a chunk begins.
+		}
 		fmt.Fprintf(&out, " %d=%s", ts, h.TestExpression())
 	}
 	return out.String()
+}
+
+// firstDifference tells where two lists of series begin to differ.
+func firstDifference(want, got []string) string {
+	for i := range want {
+		if i >= len(got) {
+			return fmt.Sprintf("%d series in place of %d", len(got), len(want))
+		}
+		if want[i] == got[i] {
+			continue
+		}
+		same := 0
+		for same < min(len(want[i]), len(got[i])) && want[i][same] == got[i][same] {
+			same++
+		}
+		from := max(0, same-100)
+		return fmt.Sprintf("%.120s: Prometheus has …%.300s, Penstock …%.300s", want[i], want[i][from:], got[i][from:])
+	}
+	return fmt.Sprintf("%d series in place of %d", len(got), len(want))
 }

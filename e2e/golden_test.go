@@ -28,6 +28,7 @@ type golden struct {
 	sides      []harness.API // what is compared with it
 	begin, end time.Time
 	used       map[difference]bool
+	victim     *harness.Node // a member that is not asked itself
 }
 
 // TestGolden asks a Prometheus server, a lone node, a cluster, and a cluster that was given the data of an HA pair, the
@@ -44,6 +45,12 @@ func TestGolden(t *testing.T) {
 	t.Run("metadata", g.metadata)
 	t.Run("runtimeinfo", g.runtimeInfo)
 	t.Run("grafana", g.grafana)
+	g.victim.Process.Kill()
+	t.Run("one member dead", func(t *testing.T) {
+		g.sides = g.sides[1:] // Those of the cluster.
+		g.formCalls(t)
+		g.remoteRead(t)
+	})
 	for _, d := range goldenDifferences {
 		if !g.used[d] {
 			t.Errorf("%s %s does not differ any more: take it off the list", d.path, d.field)
@@ -76,7 +83,7 @@ func startGolden(t *testing.T) *golden {
 	for _, replica := range []string{"a", "b"} {
 		goldenPush(t, pair, g.begin, harness.ReplicaLabel, replica)
 	}
-	g.sides = []harness.API{lone, cluster, pair}
+	g.sides, g.victim = []harness.API{lone, cluster, pair}, nodes.Nodes[2]
 	return g
 }
 

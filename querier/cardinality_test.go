@@ -15,6 +15,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 )
@@ -193,4 +194,32 @@ func TestMetadataOfAll(t *testing.T) {
 	require.Equal(t, "a old,b ,d ", names("", -1), "a member that does not answer is no error")
 	c.replace(t, 1, http.NotFoundHandler())
 	require.Equal(t, "a old,b ,d ", names("", -1), "nor is one that does not know the question")
+}
+
+// BenchmarkCountHead counts the series of a head of which a third are this member's to count.
+func BenchmarkCountHead(b *testing.B) {
+	const series = 100_000
+	s := newStore(b)
+	app := s.db.AppenderV2(b.Context())
+	for i := range series {
+		lset := labels.FromStrings("__name__", fmt.Sprintf("metric_%d", i%500), "cluster", "prod", "instance", fmt.Sprintf("10.0.%d.%d:9100", i/500/250, i/500%250),
+			"job", "node", "le", fmt.Sprint(i%11), "namespace", fmt.Sprint(i%40), "pod", fmt.Sprint(i/500), "prometheus_replica", "a", "zone", fmt.Sprint(i%3))
+		_, err := app.Append(0, lset, 0, 1000, 1, nil, nil, storage.AOptions{})
+		require.NoError(b, err)
+	}
+	require.NoError(b, app.Commit())
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := countHead(b.Context(), thirdHead{headOf(s, "m0", 3)}, testTenant, headMembers, headMembers)
+		require.NoError(b, err)
+		require.NotZero(b, c.Series)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/series, "ns/series")
+}
+
+// thirdHead decides by a hash that costs as much as a slot does.
+type thirdHead struct{ testHead }
+
+func (thirdHead) Counts(string, []string, []string) func(labels.Labels) bool {
+	return func(lset labels.Labels) bool { return lset.Hash()%3 == 0 }
 }
