@@ -15,18 +15,16 @@ import (
 // read. Members of the first versions do not say it, and count as taking any.
 const headerAcceptsFrom = "X-Penstock-Accepts-From"
 
-// Accepting is what a Local may also be: a store that knows how old a sample may be that it still takes. Once it has told so,
-// nothing older comes.
-type Accepting interface {
-	// AcceptsFrom returns the earliest time, in milliseconds, of a sample that would be taken now; math.MinInt64 if any would.
-	AcceptsFrom(tenant string) int64
-}
+// AcceptsFrom returns the earliest time, in milliseconds, of a sample of a tenant that the local store would take now; math.MinInt64 if
+// any would. Once it has told so, nothing older comes.
+type AcceptsFrom func(tenant string) int64
 
-func acceptsFrom(local Local, tenant string) int64 {
-	if a, ok := local.(Accepting); ok {
-		return a.AcceptsFrom(tenant)
+// of returns what f does; nobody knows if it is nil.
+func (f AcceptsFrom) of(tenant string) int64 {
+	if f == nil {
+		return math.MinInt64
 	}
-	return math.MinInt64
+	return f(tenant)
 }
 
 type watchKey struct{}

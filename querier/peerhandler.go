@@ -27,7 +27,9 @@ type PeerHandlerConfig struct {
 	Tenant func(*http.Request) (string, error)
 	// Members is what this member knows of itself and the others, as Config.Members: every answer says it. Nil: none
 	// does, and the asking side goes by what it has heard itself.
-	Members       func() Membership
+	Members func() Membership
+	// AcceptsFrom is of Local, as Config.AcceptsFrom.
+	AcceptsFrom   AcceptsFrom
 	MaxConcurrent int          // Questions answered at once. 0: DefaultMaxConcurrent.
 	Metadata      MetadataFunc // As in Config.
 	Heads         Heads        // As in Config.
@@ -37,7 +39,7 @@ type PeerHandlerConfig struct {
 type peerHandler struct {
 	cfg      PeerHandlerConfig
 	gate     chan struct{}
-	marshal  *sync.Pool // Buffers of frames.
+	writers  *sync.Pool // Of frames: *frameWriter.
 	parser   parser.Parser
 	logger   *slog.Logger
 	requests *prometheus.CounterVec
@@ -53,7 +55,7 @@ func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.R
 	h := &peerHandler{
 		cfg:     cfg,
 		gate:    make(chan struct{}, cfg.MaxConcurrent),
-		marshal: &sync.Pool{},
+		writers: &sync.Pool{New: func() any { return &frameWriter{} }},
 		parser:  parser.NewParser(parser.Options{}),
 		logger:  logger,
 		requests: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
@@ -142,7 +144,7 @@ func (h *peerHandler) serve(w http.ResponseWriter, r *http.Request, answer answe
 	if h.cfg.Members != nil {
 		testify(w, r, h.cfg.Members())
 	}
-	w.Header().Set(headerAcceptsFrom, strconv.FormatInt(acceptsFrom(h.cfg.Local, tenant), 10))
+	w.Header().Set(headerAcceptsFrom, strconv.FormatInt(h.cfg.AcceptsFrom.of(tenant), 10))
 	return answer(w, r, tenant)
 }
 

@@ -36,7 +36,8 @@ type Local interface {
 	Ready() bool
 }
 
-// Blocks is what the bucket holds. It must be safe for concurrent use.
+// Blocks is what the bucket holds. It must be safe for concurrent use. If it has a method Empty, that tells without asking the bucket
+// whether there is surely nothing of a tenant in [mint, maxt].
 type Blocks interface {
 	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
@@ -44,8 +45,10 @@ type Blocks interface {
 
 // Config is what a Querier reads from and within which bounds.
 type Config struct {
-	Local  Local
-	Blocks Blocks // Nil without a bucket.
+	Local Local
+	// AcceptsFrom is of Local. Nil: nobody knows, and no answer is ever settled (see Watch).
+	AcceptsFrom AcceptsFrom
+	Blocks      Blocks // Nil without a bucket.
 	// Members returns the cluster as it is now. It is called once a question and must not block. Nil is a cluster of one.
 	Members func() Membership
 	Client  *http.Client // To reach peers; it authenticates. Nil is a plain one.

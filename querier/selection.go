@@ -105,7 +105,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 	if !local.Ready() {
 		return nil, said{}, errLocalNotReady
 	}
-	accepts := acceptsFrom(local, sel.tenant) // Before it is read.
+	accepts := sel.s.q.cfg.AcceptsFrom.of(sel.tenant) // Before it is read.
 	cq, err := local.ChunkQuerier(sel.tenant, sel.span.mint, sel.span.maxt)
 	if err != nil {
 		return nil, said{}, err

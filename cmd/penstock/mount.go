@@ -133,8 +133,9 @@ func (s *server) internalMux() *http.ServeMux {
 		Tenant:  tenantOf,
 		Members: s.memberships,
 
-		Metadata: s.knownMetadata,
-		Heads:    heads{s},
+		Metadata:    s.knownMetadata,
+		Heads:       heads{s},
+		AcceptsFrom: s.store.AcceptsFrom,
 	}, s.logger.With("component", "internal_read"), s.reg))))
 	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(true))
 	s.mountStatus(mux)

@@ -31,12 +31,13 @@ const engineTimeout = 24 * time.Hour
 // wireReads stacks the read path: engine over dedup over accounts over the fan-out.
 func (s *server) wireReads() error {
 	cfg := querier.Config{
-		Local:    s.queries.Local(s.store),
-		Members:  s.memberships,
-		Client:   s.client,
-		Joined:   downsample.WithJoined,
-		Received: func(ctx context.Context, bytes int64) error { return limit.From(ctx).Received(bytes) },
-		Turn:     s.queries.Turn,
+		Local:       s.queries.Local(s.store),
+		Members:     s.memberships,
+		AcceptsFrom: s.store.AcceptsFrom,
+		Client:      s.client,
+		Joined:      downsample.WithJoined,
+		Received:    func(ctx context.Context, bytes int64) error { return limit.From(ctx).Received(bytes) },
+		Turn:        s.queries.Turn,
 
 		Metadata: s.knownMetadata,
 		Heads:    heads{s},

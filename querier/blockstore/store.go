@@ -245,6 +245,13 @@ func (s *Store) Tried() <-chan struct{} { return s.tried }
 // Synced says whether the bucket was listed at least once.
 func (s *Store) Synced() bool { return s.view.Load() != nil }
 
+// Empty tells whether the bucket surely has no block of a tenant in the closed interval [mint, maxt], in ms: as surely as Querier would
+// find none.
+func (s *Store) Empty(tenant string, mint, maxt int64) bool {
+	v, err := s.current()
+	return err == nil && len(v.overlapping(tenant, mint, maxt)) == 0
+}
+
 // Version names what is known of a tenant's blocks in the closed interval [mint, maxt], in ms: it is another one when some were added,
 // taken away or made anew. raw is whether no downsampled block is read for that time, unless a question wants it.
 func (s *Store) Version(tenant string, mint, maxt int64) (version uint64, raw bool) {

@@ -42,11 +42,6 @@ func (e *Engine) assemble(ctx context.Context, q *query, p plan) (outcome, bool)
 	if _, divisible := e.cfg.Version(ctx, p.all.first-back, p.all.last); !divisible {
 		return outcome{}, false
 	}
-	if e.cfg.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, e.cfg.Timeout)
-		defer cancel()
-	}
 	a := &assembly{Engine: e, plan: p, q: q}
 	answers := make([]found, len(p.pieces))
 	g, pieceCtx := errgroup.WithContext(ctx)
@@ -79,8 +74,10 @@ func (e *Engine) assemble(ctx context.Context, q *query, p plan) (outcome, bool)
 		notes.Merge(f.notes)
 	}
 	matrix := join(parts)
-	if e.cfg.MaxSamples > 0 && samplesOf(matrix) > e.cfg.MaxSamples {
-		return outcome{err: promql.ErrTooManySamples("query execution"), warnings: notes}, true
+	if e.cfg.MaxSamples != nil {
+		if most := e.cfg.MaxSamples(ctx); most > 0 && samplesOf(matrix) > most {
+			return outcome{err: promql.ErrTooManySamples("query execution"), warnings: notes}, true
+		}
 	}
 	return outcome{value: matrix, warnings: notes}, true
 }

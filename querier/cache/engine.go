@@ -38,11 +38,9 @@ type Config struct {
 	Parser parser.Parser // The engine's.
 	// MaxBytes bounds what is kept of answers. 0: nothing is kept, and no range is split.
 	MaxBytes int64
-	// MaxSamples is how many samples an answer may have that was put together. 0: any number. The engine has its own limit,
-	// for each piece.
-	MaxSamples int
-	// Timeout is how long all pieces of a query may take together. 0: for ever. The engine has its own.
-	Timeout time.Duration
+	// MaxSamples returns how many samples an answer may have that was put together; 0 is any number, as is nil. The engine has its own
+	// limit, for each piece.
+	MaxSamples func(context.Context) int
 	// Scope returns the scope of a query by its context. False: it is left to the engine, as with WithBypass.
 	Scope func(context.Context) (Scope, bool)
 	// Version names the data of a time range in ms, closed, of the query's tenant. It must be another one when a sample may have

@@ -176,7 +176,7 @@ func TestReservedLabels(t *testing.T) {
 // TestTooManySamples: pieces that fit must not make an answer that does not.
 func TestTooManySamples(t *testing.T) {
 	f := newFixture(t)
-	f.cfg.MaxSamples = 2000
+	f.cfg.MaxSamples = func(context.Context) int { return 2000 }
 	query, err := f.NewRangeQuery(t.Context(), f.db, nil, "m", f.now.Add(-2*day), f.now, time.Minute)
 	require.NoError(t, err)
 	require.ErrorIs(t, query.Exec(t.Context()).Err, promql.ErrTooManySamples("query execution"))
@@ -193,11 +193,12 @@ func TestErrorsAreTheEngines(t *testing.T) {
 	var canceled promql.ErrQueryCanceled
 	require.ErrorAs(t, query.Exec(ctx).Err, &canceled)
 	query.Close()
-	f.cfg.Timeout = 1
-	query, err = f.NewRangeQuery(t.Context(), f.db, nil, "m", f.now.Add(-2*day), f.now, time.Minute)
+	ctx, cancel = context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	query, err = f.NewRangeQuery(ctx, f.db, nil, "m", f.now.Add(-2*day), f.now, time.Minute)
 	require.NoError(t, err)
 	var timeout promql.ErrQueryTimeout
-	require.ErrorAs(t, query.Exec(t.Context()).Err, &timeout)
+	require.ErrorAs(t, query.Exec(ctx).Err, &timeout)
 	query.Close()
 	_, err = f.NewRangeQuery(t.Context(), f.db, nil, "m[", f.now.Add(-2*day), f.now, time.Minute)
 	require.Error(t, err)

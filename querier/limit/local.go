@@ -18,7 +18,6 @@ type Store interface {
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
 	ExemplarQuerier(ctx context.Context, tenant string) (storage.ExemplarQuerier, error)
 	LocalStart(tenant string) int64
-	AcceptsFrom(tenant string) int64
 	BlockSets(ctx context.Context, tenant string, hints *storage.SelectHints, matchers ...*labels.Matcher) (
 		sets map[string]storage.ChunkSeriesSet, release func() error, err error)
 	Ready() bool
