@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -194,6 +195,38 @@ func TestMetadataOfAll(t *testing.T) {
 	require.Equal(t, "a old,b ,d ", names("", -1), "a member that does not answer is no error")
 	c.replace(t, 1, http.NotFoundHandler())
 	require.Equal(t, "a old,b ,d ", names("", -1), "nor is one that does not know the question")
+}
+
+// TestStatusQuestions: what another member asks wrongly is refused, and what it asks of nobody is nothing.
+func TestStatusQuestions(t *testing.T) {
+	c, _ := countedCluster(t)
+	ask := func(h http.Handler, path, body string) (int, string) {
+		r := httptest.NewRequest(http.MethodPost, pathPrefix+path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set(headerProtocol, protocolVersion)
+		r.Header.Set(headerTenant, testTenant)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	h := NewPeerHandler(PeerHandlerConfig{Local: c.stores[0], Tenant: tenantOf, Heads: headOf(c.stores[0], "m0", 3)}, quiet(), nil)
+	for body, want := range map[string]int{"limit=x": 400, "": 400, "limit=-1": 200, "limit=5&metric=up": 200} {
+		status, said := ask(h, opMetadata, body)
+		require.Equal(t, want, status, "%s: %s", body, said)
+	}
+	status, said := ask(h, opCardinality, "whole=%zz")
+	require.Equal(t, http.StatusBadRequest, status, said)
+	for _, body := range []string{"", "whole=nobody&asked=nobody", strings.Repeat("asked=x&", 5_000)} {
+		status, said = ask(h, opCardinality, body)
+		require.Equal(t, http.StatusOK, status)
+		require.Contains(t, said, `"series":0`)
+	}
+	bare := NewPeerHandler(PeerHandlerConfig{Local: c.stores[0], Tenant: tenantOf}, quiet(), nil)
+	status, _ = ask(bare, opCardinality, "")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	status, said = ask(bare, opMetadata, "limit=1")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, said, `"data":[]`)
 }
 
 // BenchmarkCountHead counts the series of a head of which a third are this member's to count.

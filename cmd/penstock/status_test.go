@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -13,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang/snappy"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/tsdb"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 	"github.com/stretchr/testify/require"
@@ -174,4 +177,35 @@ func TestRuntimeInfo(t *testing.T) {
 	families, err := n.srv.reg.Gather()
 	require.NoError(t, err)
 	require.True(t, slices.ContainsFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == tsdbstore.MetricQuarantined }))
+}
+
+// TestMetadataOfEmptyDisk: a member whose disk was replaced answers for all metrics from its first moment on.
+func TestMetadataOfEmptyDisk(t *testing.T) {
+	nodes := startCluster(t, 3)
+	raw, err := (&prompb.WriteRequest{Metadata: []prompb.MetricMetadata{
+		{Type: prompb.MetricMetadata_COUNTER, MetricFamilyName: "requests_total", Help: "Requests.", Unit: "requests"},
+		{Type: prompb.MetricMetadata_GAUGE, MetricFamilyName: "up", Help: "Up."},
+	}}).Marshal()
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, nodes[0].url()+"/api/v1/write", bytes.NewReader(snappy.Encode(nil, raw)))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	req.Header.Set("Content-Encoding", "snappy")
+	resp, err := (&http.Client{}).Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusNoContent, resp.StatusCode)
+
+	want := map[string][]map[string]string{
+		"requests_total": {{"type": "counter", "unit": "requests", "help": "Requests."}},
+		"up":             {{"type": "gauge", "unit": "", "help": "Up."}},
+	}
+	for _, n := range nodes {
+		require.Equal(t, want, dataOf[map[string][]map[string]string](t, n.url()+"/api/v1/metadata"))
+	}
+	nodes[2].stop(t)
+	require.NoError(t, os.RemoveAll(nodes[2].srv.cfg.storage.path))
+	nodes[2].start(t)
+	require.Equal(t, want, dataOf[map[string][]map[string]string](t, nodes[2].url()+"/api/v1/metadata"))
+	require.Equal(t, map[string][]map[string]string{"up": want["up"]}, dataOf[map[string][]map[string]string](t, nodes[2].url()+"/api/v1/metadata?metric=up"))
 }
