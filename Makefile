@@ -100,7 +100,7 @@ fault: ## Every fault as often as a release needs it, and every acknowledged sam
 
 .PHONY: interop
 interop: $(GOLANGCI_LINT) ## Thanos reads what Penstock wrote and the other way round; builds Thanos, which takes minutes the first time.
-	cd interop && $(GO) mod tidy -diff && ../$(GOLANGCI_LINT) run --config ../.golangci.yml ./... && $(GO) test -count=1 -p 1 ./...
+	cd interop && $(GO) mod tidy -diff && ../$(GOLANGCI_LINT) run --build-tags slicelabels --config ../.golangci.yml ./... && $(GO) test -tags slicelabels -count=1 -p 1 ./...
 
 .PHONY: clean
 clean: ## Remove what the targets above made.

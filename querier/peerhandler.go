@@ -30,7 +30,9 @@ type PeerHandlerConfig struct {
 	Members func() Membership
 	// AcceptsFrom is of Local, as Config.AcceptsFrom.
 	AcceptsFrom   AcceptsFrom
-	MaxConcurrent int // Questions answered at once. 0: DefaultMaxConcurrent.
+	MaxConcurrent int          // Questions answered at once. 0: DefaultMaxConcurrent.
+	Metadata      MetadataFunc // As in Config.
+	Heads         Heads        // As in Config.
 }
 
 // peerHandler answers peers' questions from the local store alone.
@@ -41,10 +43,11 @@ type peerHandler struct {
 	parser   parser.Parser
 	logger   *slog.Logger
 	requests *prometheus.CounterVec
+	counting sync.Mutex // Held while series are counted.
 }
 
 // NewPeerHandler returns the handler of the read protocol between members, to be mounted on the internal
-// listener at /internal/v1/{read,labels,values,series,query_exemplars}. It does not authenticate. The registerer may be nil.
+// listener at /internal/v1/{read,labels,values,series,query_exemplars,metadata,cardinality}. It does not authenticate. The registerer may be nil.
 func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = DefaultMaxConcurrent
@@ -67,6 +70,9 @@ func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.R
 		opValues:    h.values,
 		opSeries:    h.series,
 		opExemplars: h.exemplars,
+
+		opMetadata:    h.metadata,
+		opCardinality: h.cardinality,
 	} {
 		h.requests.WithLabelValues(operation, "ok")
 		h.requests.WithLabelValues(operation, "failed")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,6 +65,10 @@ type Config struct {
 	Received func(ctx context.Context, bytes int64) error
 	// Turn waits for leave to decode a peer's answer, and returns what gives it back. Nil: there is nothing to wait for.
 	Turn func(context.Context) (func(), error)
+	// Metadata returns what this member knows of metric families. Nil: nothing.
+	Metadata MetadataFunc
+	// Heads are counted for Cardinality. Nil: they cannot be.
+	Heads Heads
 }
 
 // Querier answers from the whole cluster: it is a storage.SampleAndChunkQueryable and a storage.ExemplarQueryable.
@@ -71,9 +76,10 @@ type Config struct {
 //
 // The tenant comes from the context of Select and its siblings (see WithTenant).
 type Querier struct {
-	cfg     Config
-	peers   *peers
-	metrics *metrics
+	cfg      Config
+	peers    *peers
+	metrics  *metrics
+	counting sync.Mutex // Held while the series of this member are counted for a user.
 }
 
 var (

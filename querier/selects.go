@@ -29,7 +29,7 @@ func (s *session) direct(ctx context.Context) storage.Querier {
 	cfg := &s.q.cfg
 	ms := cfg.Members()
 	tenant, ok := TenantFrom(ctx)
-	if !ok || !ms.alone() || ms.Members[0].absent() != "" || !complete(ms.Members, ms.RF, []bool{false}) || !cfg.Local.Ready() {
+	if !ok || wantsSources(ctx) || !ms.alone() || ms.Members[0].absent() != "" || !complete(ms.Members, ms.RF, []bool{false}) || !cfg.Local.Ready() {
 		return nil
 	}
 	accepted(ctx, cfg.AcceptsFrom.of(tenant)) // Before it is read.

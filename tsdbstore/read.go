@@ -5,6 +5,7 @@ package tsdbstore
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
-	"github.com/prometheus/prometheus/tsdb/index"
 )
 
 // Querier selects from the head and the blocks of a tenant, mint and maxt in
@@ -75,18 +75,21 @@ func (s *Store) Blocks(tenant string) []tsdb.BlockMeta {
 	return inst.db.BlockMetas()
 }
 
-// Stats returns cardinality statistics of the head by a label; at most limit
-// entries a list. It walks the whole index of the head.
-func (s *Store) Stats(tenant, statsByLabel string, limit int) (*tsdb.Stats, error) {
+// ReadHead calls read with the index of the head of a tenant and the times (Unix ms)
+// of its first and last sample, and not at all for a tenant that does not exist here.
+// The index is good until read returns.
+func (s *Store) ReadHead(tenant string, read func(ix tsdb.IndexReader, mint, maxt int64) error) error {
 	inst, leave, err := s.enterRead(tenant)
-	if err != nil {
-		return nil, err
-	}
-	if inst == nil {
-		return &tsdb.Stats{IndexPostingStats: &index.PostingsStats{}}, nil
+	if err != nil || inst == nil {
+		return err
 	}
 	defer leave()
-	return inst.db.Head().Stats(statsByLabel, limit), nil
+	head := inst.db.Head()
+	ix, err := head.Index()
+	if err != nil {
+		return err
+	}
+	return errors.Join(read(ix, head.MinTime(), head.MaxTime()), ix.Close())
 }
 
 // AcceptsFrom returns the earliest time (Unix ms) of a sample of the tenant that would be taken now: how far before the newest one the

@@ -45,6 +45,8 @@ type webConfig struct {
 	listenAddress   string
 	configFile      string
 	externalURL     string
+	routePrefix     string
+	corsOrigin      string
 	enableLifecycle bool
 }
 
@@ -95,6 +97,8 @@ type queryConfig struct {
 	limits           queryLimitsConfig
 
 	cacheBytes units.Base2Bytes
+
+	readSamples, readsAtOnce, readFrameBytes int // Of remote read.
 }
 
 type otlpConfig struct{ configFile string }
@@ -110,6 +114,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	addElectionFlags(cmd, &cfg.election)
 	addCompactFlags(cmd, &cfg.compact)
 	addSenderFlags(cmd, &cfg.senders)
+	addReadFlags(cmd, cfg)
 
 	cmd.Flag("objstore.config-file", "File with the object storage configuration in Thanos' objstore YAML. Without it a lone node keeps blocks in a directory below --storage.path and a cluster keeps none.").
 		PlaceHolder("FILE").StringVar(&cfg.objstore.configFile)

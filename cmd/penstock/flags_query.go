@@ -19,6 +19,7 @@ import (
 type queryLimitsConfig struct {
 	series, matchers, depth, subqueryPoints int64
 	bytes, expressionBytes, regexBytes      units.Base2Bytes
+	memory                                  units.Base2Bytes
 	concurrency                             int
 	queueWait, maxRange, slow               model.Duration
 }
@@ -33,6 +34,8 @@ func addQueryLimitFlags(cmd *kingpin.CmdClause, c *queryLimitsConfig) {
 		Default(number(limit.DefaultSeries)).Int64Var(&c.series)
 	cmd.Flag("query.max-bytes", "Most bytes of chunks that one query may read, here, from members and from the bucket. 0: any number.").
 		Default("2GiB").BytesVar(&c.bytes)
+	cmd.Flag("query.max-memory-bytes", "Most memory that one query may hold, as far as can be told. 0: half of the memory limit of the process.").
+		Default("0").BytesVar(&c.memory)
 	cmd.Flag("query.max-range", "Longest time that one query may look at, its range selectors included. 0s: any.").
 		Default("0s").SetValue(&c.maxRange)
 	cmd.Flag("query.max-expression-bytes", "Longest query, as text. 0: any.").
@@ -41,7 +44,7 @@ func addQueryLimitFlags(cmd *kingpin.CmdClause, c *queryLimitsConfig) {
 		Default(number(limit.DefaultDepth)).Int64Var(&c.depth)
 	cmd.Flag("query.max-matchers", "Most label matchers of a query. 0: any number.").
 		Default(number(limit.DefaultMatchers)).Int64Var(&c.matchers)
-	cmd.Flag("query.max-regex-bytes", "Longest regular expression of a label matcher. 0: any.").
+	cmd.Flag("query.max-regex-bytes", "Longest regular expression of a label matcher; patterns count four times, and groups 256 bytes each. 0: any.").
 		Default("64KiB").BytesVar(&c.regexBytes)
 	cmd.Flag("query.max-subquery-points", "Most points of one subquery of a series, times the steps that look at them. 0: any number.").
 		Default(number(limit.DefaultSubqueryPoints)).Int64Var(&c.subqueryPoints)
@@ -53,7 +56,7 @@ func addQueryLimitFlags(cmd *kingpin.CmdClause, c *queryLimitsConfig) {
 func (c *queryConfig) queryLimits() limit.Limits {
 	return limit.Limits{
 		MaxSamples: int64(c.maxSamples), MaxSeries: c.limits.series, MaxBytes: int64(c.limits.bytes), Timeout: time.Duration(c.timeout),
-		MaxRange: time.Duration(c.limits.maxRange), MaxExpressionBytes: int64(c.limits.expressionBytes), MaxDepth: c.limits.depth,
+		MaxMemory: int64(c.limits.memory), MaxRange: time.Duration(c.limits.maxRange), MaxExpressionBytes: int64(c.limits.expressionBytes), MaxDepth: c.limits.depth,
 		MaxMatchers: c.limits.matchers, MaxRegexBytes: int64(c.limits.regexBytes), MaxSubqueryPoints: c.limits.subqueryPoints,
 	}
 }
@@ -65,7 +68,7 @@ func (c *queryLimitsConfig) check() error {
 	if c.queueWait <= 0 {
 		return errors.New("--query.max-queue-wait must be above 0")
 	}
-	if min(c.series, c.matchers, c.depth, c.subqueryPoints, int64(c.bytes), int64(c.expressionBytes), int64(c.regexBytes)) < 0 {
+	if min(c.series, c.matchers, c.depth, c.subqueryPoints, int64(c.bytes), int64(c.expressionBytes), int64(c.regexBytes), int64(c.memory)) < 0 {
 		return errors.New("limits of queries must not be below 0; 0 is none")
 	}
 	return nil

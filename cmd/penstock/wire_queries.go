@@ -14,16 +14,24 @@ import (
 func (s *server) wireQueries() error {
 	s.queries = limit.New(limit.Config{
 		LimitsOf:       s.queryLimits,
+		Parser:         newParser(),
 		Tenant:         s.requestTenant,
 		MaxConcurrency: s.cfg.query.limits.concurrency,
 		QueueWait:      time.Duration(s.cfg.query.limits.queueWait),
 		SlowThreshold:  time.Duration(s.cfg.query.limits.slow),
+		MemoryLimit:    s.memoryLimit(),
 		Memory: func() limit.Usage {
 			used, most := s.memory.Usage()
 			return limit.Usage{Bytes: used.Bytes, Limit: most, Collections: used.Collections}
 		},
 	}, s.logger.With("component", "queries"), s.reg)
 	return nil
+}
+
+// memoryLimit is that of the process; 0 is none.
+func (s *server) memoryLimit() int64 {
+	_, most := s.memory.Usage()
+	return most
 }
 
 // queryLimits are the limits of the read path.

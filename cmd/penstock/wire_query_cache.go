@@ -14,7 +14,6 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/promql"
-	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/cache"
@@ -34,7 +33,7 @@ func (s *server) cached(engine promql.QueryEngine) promql.QueryEngine {
 	wait := time.Duration(s.cfg.storage.outOfOrderWindow) + hintAge(time.Duration(s.cfg.storage.outOfOrderWindow)) + cacheSlack
 	return cache.New(cache.Config{
 		Engine:     engine,
-		Parser:     parser.NewParser(parser.Options{}), // As newEngine's.
+		Parser:     newParser(),
 		MaxBytes:   int64(s.cfg.query.cacheBytes),
 		MaxSamples: func(ctx context.Context) int { return int(s.queryLimits(queryTenant(ctx)).MaxSamples) },
 		Scope:      queryScope,

@@ -34,6 +34,8 @@ type groupedSet struct {
 	next    int              // in members
 	shown   int
 	cur     storage.Series
+
+	replicas []storage.Series // that cur is made of, in order of preference
 }
 
 // member is one replica of a group.
@@ -60,6 +62,7 @@ func (s *groupedSet) Next() bool {
 	}
 	s.shown++
 	lset, replicas := s.groups[s.members[first].group], s.series[first:s.next]
+	s.replicas = replicas
 	switch {
 	case len(replicas) > 1:
 		s.cur = &stitched{lset: lset, replicas: replicas, rule: s.rule, mint: s.mint, maxt: s.maxt}

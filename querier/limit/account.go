@@ -53,6 +53,7 @@ type Account struct {
 	query    string // Cut.
 	asked    asked
 	limits   Limits
+	labels   labelSize
 	started  time.Time
 
 	series, samples, memory           atomic.Int64
@@ -142,8 +143,11 @@ func (a *Account) grow(bytes int64) {
 	if a == nil {
 		return
 	}
-	a.memory.Add(bytes)
+	held := a.memory.Add(bytes)
 	a.books.held.Add(bytes)
+	if over(held, a.limits.MaxMemory) && a.reason() == nil {
+		_ = a.end(tooMuchMemory(held, a.limits.MaxMemory))
+	}
 }
 
 // touch counts a series whose labels take so many bytes. An error ends the query.
@@ -151,7 +155,7 @@ func (a *Account) touch(labelBytes int64) error {
 	if n := a.series.Add(1); over(n, a.limits.MaxSeries) {
 		return a.end(tooManySeries(a.limits.MaxSeries))
 	}
-	a.grow(seriesMemory + labelBytes)
+	a.grow(seriesMemory + a.labels.of(labelBytes))
 	return a.reason()
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	SlowThreshold time.Duration
 	// Memory tells the usage; nil: it is never short.
 	Memory func() Usage
+	// MemoryLimit is that of the process, if there is one: a part of it is the limit of queries whose tenant has none.
+	MemoryLimit int64
 	// Cores are those of the process. 0: as the runtime says.
 	Cores int
 	// Parser is the engine's; nil is one without experimental functions.

@@ -54,6 +54,16 @@ func tooManySamples(limit int64) *Error {
 		"select fewer series, a shorter range or a longer step", limit, Samples)
 }
 
+func tooLongRegex(size, limit int64) *Error {
+	return refuse(RegexBytes, "the query has a regular expression that counts %d bytes, and the limit is %d (%s): one that is more than a list of words "+
+		"counts %d times, and each group that captures counts %d bytes", size, limit, RegexBytes, complexFactor, groupBytes)
+}
+
+func tooMuchMemory(held, limit int64) *Error {
+	return refuse(MemoryBytes, "the query would hold about %d bytes of memory, and the limit is %d (%s): select fewer series, a shorter range or a longer step, "+
+		"or make shorter labels", held, limit, MemoryBytes)
+}
+
 func tooHeavy(held, used, limit int64) *Error {
 	return &Error{Limit: Memory, Status: http.StatusUnprocessableEntity, text: fmt.Sprintf(
 		"the query was ended because this node is short of memory and no other query held as much: it held about %d MiB, the node uses %d of %d MiB "+

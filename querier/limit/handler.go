@@ -20,6 +20,9 @@ import (
 // textMax bounds what is kept of a query for the log and for those who look at what is running.
 const textMax = 1024
 
+// formMax is what Go's parser of forms takes.
+const formMax = 10 << 20
+
 // Handler lets queries in, one after the other where they are too many, and keeps the account of each. Requests that are no
 // query are passed on.
 func (b *Books) Handler(next http.Handler) http.Handler {
@@ -34,6 +37,10 @@ func (b *Books) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if r.ContentLength > formMax && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+			respond(w, http.StatusBadRequest, "bad_data", fmt.Errorf("cannot read the parameters: they have %d bytes; a form may have 10 MiB", r.ContentLength))
+			return
+		}
 		if err := r.ParseForm(); err != nil && tooLong(err) { // What else is wrong is told by those who answer.
 			respond(w, http.StatusBadRequest, "bad_data", fmt.Errorf("cannot read the parameters: %w; a form may have 10 MiB", err))
 			return
@@ -45,6 +52,9 @@ func (b *Books) Handler(next http.Handler) http.Handler {
 		if a.asked, err = askedOf(r, b.cfg.Now()); err != nil {
 			respond(w, http.StatusBadRequest, "bad_data", err)
 			return
+		}
+		if a.limits.MaxMemory == 0 && b.cfg.MemoryLimit > 0 {
+			a.limits.MaxMemory = int64(MemoryShare * float64(b.cfg.MemoryLimit))
 		}
 		if refusal := b.check(a, r); refusal != nil {
 			b.metrics.refused(refusal.Limit)
@@ -147,10 +157,12 @@ func (b *Books) check(a *Account, r *http.Request) *Error {
 	if refusal != nil {
 		return refusal
 	}
-	if q := r.Form.Get("query"); q != "" && !a.asked.end.Before(a.asked.start) {
-		return a.limits.checkShape(b.cfg.Parser, q, a.asked, subquery)
+	q := r.Form.Get("query")
+	if q == "" || a.asked.end.Before(a.asked.start) {
+		return nil
 	}
-	return nil
+	a.labels = labelsOf(b.cfg.Parser, q)
+	return a.limits.checkShape(b.cfg.Parser, q, a.asked, subquery)
 }
 
 // retryAfter is how soon one who found no room should come again, in seconds.

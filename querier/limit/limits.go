@@ -21,6 +21,8 @@ type Limits struct {
 	MaxBytes int64
 	// Timeout bounds the time from when a query is let in.
 	Timeout time.Duration
+	// MaxMemory bounds the estimate of what a query holds.
+	MaxMemory int64
 	// MaxConcurrency bounds the queries of the tenant that run at a time on this node.
 	MaxConcurrency int64
 	// MaxRange bounds the time between the first and the last sample that a query may look at.
@@ -36,7 +38,7 @@ func (l Limits) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[Name]any{
 		Samples: l.MaxSamples, Series: l.MaxSeries, Bytes: l.MaxBytes, Timeout: model.Duration(l.Timeout), Concurrency: l.MaxConcurrency,
 		Range: model.Duration(l.MaxRange), ExpressionBytes: l.MaxExpressionBytes, ExpressionDepth: l.MaxDepth, Matchers: l.MaxMatchers,
-		RegexBytes: l.MaxRegexBytes, SubqueryPoints: l.MaxSubqueryPoints,
+		MemoryBytes: l.MaxMemory, RegexBytes: l.MaxRegexBytes, SubqueryPoints: l.MaxSubqueryPoints,
 	})
 }
 
@@ -58,6 +60,7 @@ const (
 	Series          Name = "query_max_series"
 	Bytes           Name = "query_max_bytes"
 	Timeout         Name = "query_timeout"
+	MemoryBytes     Name = "query_max_memory_bytes"
 	Concurrency     Name = "query_max_concurrency"
 	Range           Name = "query_max_range"
 	ExpressionBytes Name = "query_max_expression_bytes"
@@ -72,7 +75,7 @@ const (
 // Names are all reasons for which a query is refused or ended.
 var names = []Name{
 	Samples, Series, Bytes, Timeout, Concurrency, Range, ExpressionBytes, ExpressionDepth, Matchers, RegexBytes,
-	SubqueryPoints, Memory, Queue,
+	SubqueryPoints, MemoryBytes, Memory, Queue,
 }
 
 // Defaults, with the reason for each.
@@ -84,6 +87,9 @@ const (
 	DefaultSeries = 2_000_000
 	// DefaultBytes holds some 1.5 billion samples, a month of 5,000 series scraped every 15 s twice over.
 	DefaultBytes = 2 << 30
+	// MemoryShare of the memory limit of the process is what one query may hold where nothing says otherwise: what is there
+	// when it comes must have room as well.
+	MemoryShare = 0.5
 	// DefaultTimeout and DefaultConcurrency are Prometheus'.
 	DefaultTimeout     = 2 * time.Minute
 	DefaultConcurrency = 20
@@ -96,7 +102,7 @@ const (
 	DefaultDepth = 1000
 	// DefaultMatchers are of a query in all. Each is looked up in the index of each block.
 	DefaultMatchers = 1000
-	// DefaultRegexBytes holds an alternation of a thousand names of pods.
+	// DefaultRegexBytes holds a list of a thousand names of pods, or some 16 KB of patterns; see regexSize.
 	DefaultRegexBytes = 64 << 10
 	// DefaultSubqueryPoints take about a second a series, in which the engine does not look at its timeout.
 	DefaultSubqueryPoints = 1_000_000_000

@@ -102,13 +102,17 @@ func (s store) ExemplarQuerier(ctx context.Context, _ string) (storage.ExemplarQ
 	return s.DB.ExemplarQuerier(ctx)
 }
 func (store) LocalStart(string) int64 { return 0 }
-func (store) Ready() bool             { return true }
+func (store) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+func (store) Ready() bool { return true }
 
 type fanout struct{ local Local }
 
 func (f fanout) Querier(mint, maxt int64) (storage.Querier, error) {
 	return f.local.Querier("t", mint, maxt)
 }
+
 func (f fanout) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
 	return f.local.ChunkQuerier("t", mint, maxt)
 }
@@ -159,7 +163,7 @@ func TestLimitsOfAQuery(t *testing.T) {
 	f(func(l *Limits) { l.MaxSamples = 5_000 }, `rate(a[1m])`, Samples, "too many samples into memory: more than 5000 at a time")
 	f(func(l *Limits) { l.MaxBytes = 10_000 }, `a`, Bytes, "and the limit is 10000 (query_max_bytes)")
 	f(func(l *Limits) { l.MaxMatchers = 1 }, `a{i="1"}`, Matchers, "2 label matchers")
-	f(func(l *Limits) { l.MaxRegexBytes = 2 }, `a{i=~"1.*"}`, RegexBytes, "3 bytes")
+	f(func(l *Limits) { l.MaxRegexBytes = 2 }, `a{i=~"1.*"}`, RegexBytes, "counts 12 bytes, and the limit is 2 (query_max_regex_bytes)")
 	f(func(l *Limits) { l.Timeout = time.Nanosecond }, `max_over_time(a[1000s:1s])`, Timeout, "query timed out in query execution: it took longer than 1ns, which is the limit")
 
 	r.limits = Defaults()
@@ -341,14 +345,16 @@ func TestHandler(t *testing.T) {
 	require.Equal(t, 422, w.Code)
 	require.Contains(t, w.Body.String(), "more than 10 series")
 
-	body := strings.NewReader("query=" + strings.Repeat("a", 11<<20))
-	req := httptest.NewRequest(http.MethodPost, "/api/v1/query", body)
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("X-Scope-OrgID", "t")
-	w = httptest.NewRecorder()
-	h.ServeHTTP(w, req)
-	require.Equal(t, 400, w.Code)
-	require.Contains(t, w.Body.String(), "too large; a form may have 10 MiB")
+	for says, length := range map[string]int64{"they have 104857600 bytes; a form may have 10 MiB": 100 << 20, "too large; a form may have 10 MiB": -1} {
+		req := httptest.NewRequest(http.MethodPost, "/api/v1/query", strings.NewReader("query="+strings.Repeat("a", 11<<20)))
+		req.ContentLength = length
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("X-Scope-OrgID", "t")
+		w = httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		require.Equal(t, 400, w.Code)
+		require.Contains(t, w.Body.String(), says)
+	}
 }
 
 // What is no query, and what others refuse, is passed on without an account.

@@ -102,8 +102,11 @@ func (a *Account) checkMatchers(matchers []*labels.Matcher) error {
 		return a.end(refuse(Matchers, "the query has %d label matchers, and the limit is %d (%s)", n, a.limits.MaxMatchers, Matchers))
 	}
 	for _, m := range matchers {
-		if n := int64(len(m.Value)); (m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp) && over(n, a.limits.MaxRegexBytes) {
-			return a.end(refuse(RegexBytes, "the query has a regular expression of %d bytes, and the limit is %d (%s)", n, a.limits.MaxRegexBytes, RegexBytes))
+		if m.Type != labels.MatchRegexp && m.Type != labels.MatchNotRegexp {
+			continue
+		}
+		if n := regexSize(m.Value); over(n, a.limits.MaxRegexBytes) {
+			return a.end(tooLongRegex(n, a.limits.MaxRegexBytes))
 		}
 	}
 	return a.reason()

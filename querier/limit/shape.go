@@ -27,29 +27,25 @@ func (a asked) steps() float64 {
 	return float64(a.end.Sub(a.start)/a.step) + 1
 }
 
-// checkShape says which limit a query is beyond by its form. What does not parse is left to the engine.
+// checkShape says which limit a query is beyond by its form. What does not parse is left to the engine, which says why.
 func (l *Limits) checkShape(p parser.Parser, query string, a asked, subquery bool) *Error {
 	if l.MaxRange <= 0 && (l.MaxSubqueryPoints <= 0 || !subquery) {
 		return nil
 	}
 	expr, err := p.ParseExpr(query)
-	if err != nil {
-		return nil
+	if err == nil {
+		if points := subqueryPoints(expr, a.steps(), a.end.Sub(a.start)); l.MaxSubqueryPoints > 0 && points > float64(l.MaxSubqueryPoints) {
+			return refuse(SubqueryPoints, "a subquery would be looked at in %.3g points for each series, its points times the steps of what is around it, "+
+				"and the limit is %d (%s): give the subquery a longer step or a shorter range", points, l.MaxSubqueryPoints, SubqueryPoints)
+		}
+		expr, err = promql.PreprocessExpr(expr, a.start, a.end, a.step)
 	}
-	if points := subqueryPoints(expr, a.steps(), a.end.Sub(a.start)); l.MaxSubqueryPoints > 0 && points > float64(l.MaxSubqueryPoints) {
-		return refuse(SubqueryPoints, "a subquery would be looked at in %.3g points for each series, its points times the steps of what is around it, "+
-			"and the limit is %d (%s): give the subquery a longer step or a shorter range", points, l.MaxSubqueryPoints, SubqueryPoints)
-	}
-	if l.MaxRange <= 0 {
-		return nil
-	}
-	if expr, err = promql.PreprocessExpr(expr, a.start, a.end, a.step); err != nil {
-		return nil
-	}
-	mint, maxt := promql.FindMinMaxTime(&parser.EvalStmt{Expr: expr, Start: a.start, End: a.end, Interval: a.step})
-	if length := time.Duration(maxt-mint) * time.Millisecond; length > l.MaxRange {
-		return refuse(Range, "the query looks at %s of time, its range selectors included, and the limit is %s (%s): ask for a shorter range",
-			length.Round(time.Second), l.MaxRange, Range)
+	if err == nil && l.MaxRange > 0 {
+		mint, maxt := promql.FindMinMaxTime(&parser.EvalStmt{Expr: expr, Start: a.start, End: a.end, Interval: a.step})
+		if length := time.Duration(maxt-mint) * time.Millisecond; length > l.MaxRange {
+			return refuse(Range, "the query looks at %s of time, its range selectors included, and the limit is %s (%s): ask for a shorter range",
+				length.Round(time.Second), l.MaxRange, Range)
+		}
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 type text struct {
 	depth    int64 // No expression of the query is nested deeper.
 	matchers int64
-	regex    int64 // Bytes of the longest regular expression.
+	regex    int64 // The largest regexSize.
 	subquery bool  // There may be one.
 }
 
@@ -83,7 +83,7 @@ func scan(query string) (t text) {
 			t.subquery = true
 		case parser.STRING:
 			if regex {
-				t.regex = max(t.regex, int64(len(item.Val))-2) // Without its quotes.
+				t.regex = max(t.regex, quotedRegexSize(item.Val))
 			}
 			regex = false
 		default:
@@ -117,7 +117,7 @@ func (l *Limits) checkText(queries ...string) (subquery bool, _ *Error) {
 	case over(all.matchers, l.MaxMatchers):
 		return false, refuse(Matchers, "the query has %d label matchers, and the limit is %d (%s)", all.matchers, l.MaxMatchers, Matchers)
 	case over(all.regex, l.MaxRegexBytes):
-		return false, refuse(RegexBytes, "the query has a regular expression of %d bytes, and the limit is %d (%s)", all.regex, l.MaxRegexBytes, RegexBytes)
+		return false, tooLongRegex(all.regex, l.MaxRegexBytes)
 	}
 	return all.subquery, nil
 }

@@ -79,8 +79,12 @@ func TestCheckText(t *testing.T) {
 	f(strings.Repeat("(", 200_000), ExpressionDepth, "100000 levels")
 	f(strings.Repeat("sum(", 2000), ExpressionDepth, "2000 levels")
 	f(`{`+strings.Repeat(`a="b",`, 10_000)+`}`, Matchers, "the query has 10000 label matchers, and the limit is 1000")
-	f(`{a=~"`+strings.Repeat("x|", 50_000)+`"}`, RegexBytes, "regular expression of 100000 bytes, and the limit is 65536")
+	f(`{a=~"`+strings.Repeat("x|", 50_000)+`"}`, RegexBytes, "regular expression that counts 100000 bytes, and the limit is 65536")
 	f(`{a=~"`+strings.Repeat("x|", 500_000)+`"}`, ExpressionBytes, "the query is 1000007 bytes long, and the limit is 262144")
+	f(`{a=~"(`+strings.Repeat(`10\\.0\\.0\\.1:9100|`, 3000)+`x)"}`, "", "")
+	f(`{a=~"`+strings.Repeat("x.*|", 5000)+`"}`, RegexBytes, "counts 80000 bytes")
+	f(`{a=~"`+strings.Repeat("(x)|", 300)+`"}`, RegexBytes, "counts 78000 bytes")
+	f(`{a=~"`+strings.Repeat("(?:x)|", 300)+`"}`, "", "")
 	f(`label_replace(up, "a", "b", "c", "`+strings.Repeat("x", 100_000)+`")`, "", "")
 	// Several selectors count together, their text does not.
 	_, err := l.checkText(strings.Repeat(" ", 200_000), strings.Repeat(" ", 200_000))

@@ -79,7 +79,7 @@ func TestParseErrors(t *testing.T) {
 	f(`top level: line 1: unknown key "limits"; known keys there: defaults, node, tenants`, "limits: {}")
 	f(`section "node": line 1: unknown key "max_tenant"; known keys there: max_series, max_tenants, require_tenant`, "node: {max_tenant: 1}")
 	known := "ingestion_burst_size, ingestion_rate, max_decoded_bytes, max_exemplars_per_request, max_inflight_bytes, max_label_name_length, max_label_names_per_series, max_label_value_length, max_request_bytes, max_samples_per_request, max_series, max_series_per_request, " +
-		"query_max_bytes, query_max_concurrency, query_max_expression_bytes, query_max_expression_depth, query_max_matchers, query_max_range, " +
+		"query_max_bytes, query_max_concurrency, query_max_expression_bytes, query_max_expression_depth, query_max_matchers, query_max_memory_bytes, query_max_range, " +
 		"query_max_regex_bytes, query_max_samples, query_max_series, query_max_subquery_points, query_timeout, retention_1h, retention_5m, retention_raw"
 	f(`section "defaults": line 2: unknown key "max_lables"; known keys there: `+known, "defaults:\n  max_lables: 1")
 	f(`section "tenants.a": line 3: unknown key "rate"; known keys there: `+known, "tenants:\n  a:\n    rate: 1")

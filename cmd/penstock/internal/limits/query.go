@@ -53,6 +53,7 @@ func (t *Tenant) Query(flags querylimit.Limits) querylimit.Limits {
 	number(&l.MaxSamples, t.QueryMaxSamples)
 	number(&l.MaxSeries, t.QueryMaxSeries)
 	size(&l.MaxBytes, t.QueryMaxBytes)
+	size(&l.MaxMemory, t.QueryMaxMemoryBytes)
 	duration(&l.Timeout, t.QueryTimeout)
 	number(&l.MaxConcurrency, t.QueryMaxConcurrency)
 	duration(&l.MaxRange, t.QueryMaxRange)
@@ -77,6 +78,7 @@ func (t *Tenant) queries() (set []limit) {
 
 	add(querylimit.Series, t.QueryMaxSeries.Set, float64(t.QueryMaxSeries.Value), 0)
 	add(querylimit.Bytes, t.QueryMaxBytes.Set, float64(t.QueryMaxBytes.Value), 0)
+	add(querylimit.MemoryBytes, t.QueryMaxMemoryBytes.Set, float64(t.QueryMaxMemoryBytes.Value), 0)
 	add(querylimit.Concurrency, t.QueryMaxConcurrency.Set, float64(t.QueryMaxConcurrency.Value), 0)
 	add(querylimit.Range, t.QueryMaxRange.Set, time.Duration(t.QueryMaxRange.Value).Seconds(), 0)
 	add(querylimit.ExpressionBytes, t.QueryMaxExpressionBytes.Set, float64(t.QueryMaxExpressionBytes.Value), 0)

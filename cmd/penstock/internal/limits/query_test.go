@@ -18,7 +18,7 @@ import (
 func allQueryLimits() Tenant {
 	n, b, d := Override[int64]{true, 7}, Override[Bytes]{true, 8}, Override[model.Duration]{true, model.Duration(9 * time.Second)}
 	return Tenant{
-		QueryMaxSamples: n, QueryMaxSeries: n, QueryMaxBytes: b, QueryTimeout: d, QueryMaxConcurrency: n, QueryMaxRange: d,
+		QueryMaxSamples: n, QueryMaxSeries: n, QueryMaxBytes: b, QueryMaxMemoryBytes: b, QueryTimeout: d, QueryMaxConcurrency: n, QueryMaxRange: d,
 		QueryMaxExpressionBytes: b, QueryMaxExpressionDepth: n, QueryMaxMatchers: n, QueryMaxRegexBytes: b, QueryMaxSubqueryPoints: n,
 	}
 }
@@ -41,13 +41,13 @@ tenants:
 
 	all := allQueryLimits()
 	require.Equal(t, querylimit.Limits{
-		MaxSamples: 7, MaxSeries: 7, MaxBytes: 8, Timeout: 9 * time.Second, MaxConcurrency: 7, MaxRange: 9 * time.Second, MaxExpressionBytes: 8,
+		MaxSamples: 7, MaxSeries: 7, MaxBytes: 8, MaxMemory: 8, Timeout: 9 * time.Second, MaxConcurrency: 7, MaxRange: 9 * time.Second, MaxExpressionBytes: 8,
 		MaxDepth: 7, MaxMatchers: 7, MaxRegexBytes: 8, MaxSubqueryPoints: 7,
 	}, all.Query(flags))
 
 	text, err := json.Marshal(s.Of("big"))
 	require.NoError(t, err)
-	require.Contains(t, string(text), `"query_max_series":0,"query_max_bytes":17179869184,"query_timeout":"30s"`)
+	require.Contains(t, string(text), `"query_max_series":0,"query_max_bytes":17179869184,"query_max_memory_bytes":null,"query_timeout":"30s"`)
 	require.Contains(t, string(text), `"query_max_samples":null`)
 }
 

@@ -68,6 +68,7 @@ type Tenant struct {
 	QueryMaxSamples         Override[int64]          `yaml:"query_max_samples" json:"query_max_samples"`
 	QueryMaxSeries          Override[int64]          `yaml:"query_max_series" json:"query_max_series"`
 	QueryMaxBytes           Override[Bytes]          `yaml:"query_max_bytes" json:"query_max_bytes"`
+	QueryMaxMemoryBytes     Override[Bytes]          `yaml:"query_max_memory_bytes" json:"query_max_memory_bytes"`
 	QueryTimeout            Override[model.Duration] `yaml:"query_timeout" json:"query_timeout"`
 	QueryMaxConcurrency     Override[int64]          `yaml:"query_max_concurrency" json:"query_max_concurrency"`
 	QueryMaxRange           Override[model.Duration] `yaml:"query_max_range" json:"query_max_range"`
