@@ -46,6 +46,10 @@ FIRST ?= 1
 sim: ## Play SEEDS simulated clusters with faults, from seed FIRST on.
 	$(GO) test ./sim -count=1 -timeout 0 -run 'TestSeeds$$' -seeds=$(SEEDS) -first=$(FIRST) -v
 
+.PHONY: dedup
+dedup: ## Hold what SEEDS HA pairs are made into against a Prometheus that was never down, from seed FIRST on.
+	$(GO) test ./querier/dedup -count=1 -timeout 0 -run 'TestLonePrometheus$$' -seeds=$(SEEDS) -first=$(FIRST)
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint over the modules but interop.
 	$(GOLANGCI_LINT) run ./...
@@ -100,7 +104,7 @@ fault: ## Every fault as often as a release needs it, and every acknowledged sam
 
 .PHONY: interop
 interop: $(GOLANGCI_LINT) ## Thanos reads what Penstock wrote and the other way round; builds Thanos, which takes minutes the first time.
-	cd interop && $(GO) mod tidy -diff && ../$(GOLANGCI_LINT) run --config ../.golangci.yml ./... && $(GO) test -count=1 -p 1 ./...
+	cd interop && $(GO) mod tidy -diff && ../$(GOLANGCI_LINT) run --build-tags slicelabels --config ../.golangci.yml ./... && $(GO) test -tags slicelabels -count=1 -p 1 ./...
 
 .PHONY: clean
 clean: ## Remove what the targets above made.

@@ -89,7 +89,7 @@ func (c *Compactor) marked(blocks []bucket.Listed, now time.Time) (deletable, be
 		if m == nil {
 			continue
 		}
-		if g := groupOf(b.Meta); (g.Foreign && !c.cfg.Foreign) || !c.cfg.ownsGroup(g) {
+		if (groupOf(b.Meta).Foreign && !c.cfg.Foreign) || !c.cfg.ownsBlock(b.Meta) {
 			continue
 		}
 		_, isCovered := covered[b.Meta.ULID]

@@ -138,14 +138,14 @@ func (c *Compactor) survey(l bucket.Listing) todo {
 	now := c.cfg.Now()
 	var t todo
 	for _, e := range Expired(l.Blocks, c.retentionRules()) {
-		if c.cfg.ownsGroup(groupOf(e.Block.Meta)) {
+		if c.cfg.ownsBlock(e.Block.Meta) {
 			t.expired = append(t.expired, e)
 		}
 	}
 	rest := without(l.Blocks, t.expired)
-	t.plan = NewPlan(rest, c.cfg.rules(), c.cfg.ownsGroup)
+	t.plan = NewPlan(rest, c.cfg.rules(), c.cfg.ownsPart)
 	if c.cfg.Downsampler != nil {
-		t.downsample = PlanDownsampling(rest, c.cfg.BlockDuration.Milliseconds(), c.cfg.Foreign, c.cfg.ownsGroup)
+		t.downsample = PlanDownsampling(rest, c.cfg.rules(), c.cfg.ownsPart)
 	}
 	t.deletable, t.bereft = c.marked(l.Blocks, now)
 	for _, p := range l.Partial {

@@ -50,7 +50,7 @@ type Config struct {
 	Dir    string // Scratch space. Whatever is in it goes at New.
 	Member string // Name of this member; written into what it makes.
 
-	// Owns says whether a group, or one of the keys below, is this member's to work on. It may change at any time and
+	// Owns says whether a part of a group, or one of the keys below, is this member's to work on. It may change at any time and
 	// be true on several members at once. Nil: everything is.
 	Owns func(key string) bool
 	// MergeChunks merges copies of one series, without loss and by a rule that does not depend on their order. The default
@@ -79,7 +79,7 @@ type Config struct {
 	Now              func() time.Time
 }
 
-// The keys that Config.Owns is asked for beside those of groups.
+// The keys that Config.Owns is asked for beside those of parts of groups.
 const (
 	// KeyIndex is the right to write the block index.
 	KeyIndex = "block index"
@@ -153,4 +153,11 @@ func (c *Config) levelName(level int) string {
 	return shortDuration(time.Duration(levelFactors[level]) * c.BlockDuration)
 }
 
-func (c *Config) ownsGroup(g Group) bool { return c.Owns(g.Key) }
+func (c *Config) ownsPart(g Group) bool { return c.Owns(g.Key) }
+
+func (c *Config) ownsBlock(m bucket.Meta) bool { return c.ownsPart(groupOf(m).in(m, c.longest())) }
+
+// longest is the length of the longest windows, ms.
+func (c *Config) longest() int64 {
+	return levelFactors[len(levelFactors)-1] * c.BlockDuration.Milliseconds()
+}

@@ -8,7 +8,7 @@
 //	Index.Listing ── the owner of the index lists the bucket and writes the index object; the others read it
 //	     │
 //	  plan (pure) ── groups ─► covered blocks, expired blocks, windows with more than one block
-//	     │ groups that Config.Owns gives to this member
+//	     │ windows of 14d of a group that Config.Owns gives to this member
 //	     ▼
 //	task: download ─► merge ─► check ─► upload, meta.json last ─► deletion marks on the inputs
 //	     │                       a broken input: no-compact mark, and the rest goes on

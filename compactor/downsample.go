@@ -29,7 +29,7 @@ const (
 
 // DownsampleTask is a block that is to be aggregated.
 type DownsampleTask struct {
-	Group      Group // Of the block.
+	Group      Group // The part of a group that the block is in.
 	Block      bucket.Listed
 	Resolution int64 // ms, of what is to be made.
 }
@@ -37,9 +37,8 @@ type DownsampleTask struct {
 // PlanDownsampling returns the blocks that are long enough to be aggregated, and whose aggregates are not all there. Raw
 // blocks become blocks of 5m, and those of 5m become blocks of 1h. Blocks that overlap others are to be merged first: the
 // aggregates of copies would count samples twice. It is a function of its arguments.
-//
-// shortest is the range of the blocks that members upload, in ms.
-func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns func(Group) bool) []DownsampleTask {
+func PlanDownsampling(blocks []bucket.Listed, rules Rules, owns func(Group) bool) []DownsampleTask {
+	shortest := rules.Ranges[0]
 	there := aggregated(blocks)
 	covered := bucket.Covered(blocks)
 	var tasks []DownsampleTask
@@ -51,7 +50,7 @@ func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns
 		case downsample.FiveMinutes:
 			next, least = downsample.OneHour, downsample1hRanges*shortest
 		}
-		if next == 0 || (g.Foreign && !foreign) || !owns(g.Group) {
+		if next == 0 || (g.Foreign && !rules.Foreign) {
 			continue
 		}
 		g.blocks = slices.DeleteFunc(g.blocks, func(b bucket.Listed) bool {
@@ -59,13 +58,14 @@ func PlanDownsampling(blocks []bucket.Listed, shortest int64, foreign bool, owns
 			return isCovered || b.Marks.Deletion != nil || isBroken(b.Marks)
 		})
 		for i, b := range g.blocks {
-			if b.Marks.NoDownsample != nil || b.Meta.MaxTime-b.Meta.MinTime < least || toBeMerged(g.blocks, i) {
+			part := g.in(b.Meta, rules.longest())
+			if !owns(part) || b.Marks.NoDownsample != nil || b.Meta.MaxTime-b.Meta.MinTime < least || toBeMerged(g.blocks, i) {
 				continue
 			}
 			if slices.ContainsFunc(bucket.SourcesOf(b.Meta), func(id ulid.ULID) bool {
 				return !there[aggregatedSource{bucket.CopyGroup(b.Meta), next, id}]
 			}) {
-				tasks = append(tasks, DownsampleTask{Group: g.Group, Block: b, Resolution: next})
+				tasks = append(tasks, DownsampleTask{Group: part, Block: b, Resolution: next})
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -153,6 +154,7 @@ func TestOwnersAreAsked(t *testing.T) {
 	f := newFixture(t)
 	f.faultScenario()
 	before := f.shape()
+	window := strconv.FormatInt(f.origin(), 10)
 	f.now = f.now.Add(100 * time.Hour)
 	asked := map[string]bool{}
 	comp := f.compactor(func(c *Config) { c.Owns = func(key string) bool { asked[key] = true; return false } })
@@ -160,7 +162,7 @@ func TestOwnersAreAsked(t *testing.T) {
 	require.NoError(t, comp.Once(t.Context()))
 	require.Equal(t, before, f.shape())
 	require.True(t, asked[KeyIndex])
-	require.True(t, asked[`0@{tenant_id="t"}`])
+	require.True(t, asked[`0@{tenant_id="t"}@`+window])
 	require.NotContains(t, f.faulty.Log(), "put penstock/block-index.json.gz")
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -16,7 +17,7 @@ import (
 
 // Group is what may be merged with each other: blocks of one tenant, one set of external labels and one resolution.
 type Group struct {
-	Key        string            // Tells groups apart, and decides which member works on it.
+	Key        string            // Tells groups apart, and the windows of one that are worked on alone; see in.
 	Labels     map[string]string // External labels of what is made of the group. Not to be changed.
 	Tenant     string            // Empty when no label names one.
 	Resolution int64             // ms; 0 for raw samples.
@@ -47,6 +48,30 @@ func groupOf(m bucket.Meta) Group {
 	}
 	g.Key = fmt.Sprintf("%d@%s", g.Resolution, labels.FromMap(g.Labels))
 	return g
+}
+
+// in returns the part of the group that a block is worked on with: the blocks of the same one of the longest windows, or
+// those that fit into none. No step has blocks of two parts, so that several members can work on one group.
+func (g Group) in(b bucket.Meta, longest int64) Group {
+	if start, ok := windowOf(b, longest); ok {
+		g.Key += "@" + strconv.FormatInt(start, 10)
+	}
+	return g
+}
+
+// parts splits a group. The blocks of each part are in order of time.
+func (g grouped) parts(longest int64) (all []grouped) {
+	at := map[string]int{}
+	for _, b := range g.blocks {
+		part := g.in(b.Meta, longest)
+		if _, ok := at[part.Key]; !ok {
+			at[part.Key] = len(all)
+			all = append(all, grouped{Group: part})
+		}
+		i := at[part.Key]
+		all[i].blocks = append(all[i].blocks, b)
+	}
+	return all
 }
 
 // grouped is a group with its blocks, in order of time.

@@ -66,8 +66,8 @@ const (
 	sourceCompactor = "compactor"
 )
 
-// NewPlan plans the next step of all groups for which owns is true. It is a function of its arguments, and the order of the
-// blocks does not matter.
+// NewPlan plans the next step of all parts of groups for which owns is true. It is a function of its arguments, and the order
+// of the blocks does not matter.
 func NewPlan(blocks []bucket.Listed, rules Rules, owns func(Group) bool) Plan {
 	covered := bucket.Covered(blocks)
 	byID := make(map[ulid.ULID]bucket.Listed, len(blocks))
@@ -75,7 +75,7 @@ func NewPlan(blocks []bucket.Listed, rules Rules, owns func(Group) bool) Plan {
 		byID[b.Meta.ULID] = b
 	}
 	var p Plan
-	for _, g := range groupBlocks(blocks) {
+	for _, g := range rules.parts(blocks) {
 		if (g.Foreign && !rules.Foreign) || !owns(g.Group) {
 			continue
 		}
@@ -98,7 +98,17 @@ func NewPlan(blocks []bucket.Listed, rules Rules, owns func(Group) bool) Plan {
 	return p
 }
 
-// windows plans one group.
+// parts returns all parts of all groups.
+func (r Rules) parts(blocks []bucket.Listed) (all []grouped) {
+	for _, g := range groupBlocks(blocks) {
+		all = append(all, g.parts(r.longest())...)
+	}
+	return all
+}
+
+func (r Rules) longest() int64 { return r.Ranges[len(r.Ranges)-1] }
+
+// windows plans one part of a group.
 type windows struct {
 	rules Rules
 	group grouped
@@ -141,7 +151,7 @@ func (w *windows) split(length int64) [][]bucket.Listed {
 	var all [][]bucket.Listed
 	last := int64(0)
 	for _, b := range w.group.blocks {
-		start, ok := windowOf(b, length)
+		start, ok := windowOf(b.Meta, length)
 		if !ok {
 			continue
 		}
@@ -155,9 +165,9 @@ func (w *windows) split(length int64) [][]bucket.Listed {
 }
 
 // windowOf returns the start of the window that a block lies in.
-func windowOf(b bucket.Listed, length int64) (start int64, ok bool) {
-	start = alignDown(b.Meta.MinTime, length)
-	return start, b.Meta.MaxTime <= start+length
+func windowOf(b bucket.Meta, length int64) (start int64, ok bool) {
+	start = alignDown(b.MinTime, length)
+	return start, b.MaxTime <= start+length
 }
 
 func alignDown(t, length int64) int64 {
@@ -171,7 +181,7 @@ func alignDown(t, length int64) int64 {
 // loose merges blocks that overlap each other and fit no window, such as imported ones. Together they must not be longer
 // than the longest window.
 func (w *windows) loose() {
-	longest := w.rules.Ranges[len(w.rules.Ranges)-1]
+	longest := w.rules.longest()
 	var run []bucket.Listed
 	var whole span
 	flush := func() {
@@ -181,7 +191,7 @@ func (w *windows) loose() {
 		run = nil
 	}
 	for _, b := range w.group.blocks {
-		if _, fits := windowOf(b, longest); fits {
+		if _, fits := windowOf(b.Meta, longest); fits {
 			continue
 		}
 		if len(run) > 0 && b.Meta.MinTime < whole.maxt {

@@ -4,6 +4,7 @@
 package compactor
 
 import (
+	"hash/crc32"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -245,12 +246,58 @@ func TestPlanningConverges(t *testing.T) {
 	}
 }
 
+// TestMembersShareAGroup: what several members plan, each for the parts that are its own, is together what one would plan, and
+// no two have a block in common.
+func TestMembersShareAGroup(t *testing.T) {
+	const members = 3
+	shared := 0
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		var blocks []bucket.Listed
+		for range 4 {
+			more := randomBlocks(r)
+			for i := range more {
+				more[i].Meta.ULID = blockNumber(int64(more[i].Meta.ULID.Time()), len(blocks)+i)
+				more[i].Meta.Compaction.Sources = []ulid.ULID{more[i].Meta.ULID}
+			}
+			blocks = append(blocks, more...)
+		}
+		// Longer than the longest window, and on the border of two: those have no window.
+		blocks = append(blocks, uploaded(9000, "a", 300, 340, 700), uploaded(9001, "b", 310, 720, 700))
+		whole := map[ulid.ULID]string{}
+		for _, task := range NewPlan(blocks, rulesAt(10_000), all).Tasks {
+			for _, in := range task.Inputs {
+				whole[in.Meta.ULID] = task.Group.Key
+			}
+		}
+		parts := map[ulid.ULID]string{}
+		busy := 0
+		for m := range uint32(members) {
+			tasks := NewPlan(blocks, rulesAt(10_000), func(g Group) bool {
+				return crc32.ChecksumIEEE([]byte(g.Key))%members == m
+			}).Tasks
+			busy += min(1, len(tasks))
+			for _, task := range tasks {
+				for _, in := range task.Inputs {
+					require.NotContains(t, parts, in.Meta.ULID, "seed %d", seed)
+					parts[in.Meta.ULID] = task.Group.Key
+				}
+			}
+		}
+		require.Equal(t, whole, parts, "seed %d", seed)
+		if busy > 1 {
+			shared++
+		}
+	}
+	require.Positive(t, shared)
+}
+
 // randomBlocks are copies of some ranges by some members, with some missing, some out-of-order blocks beside them, and some
 // that a drain cut short.
 func randomBlocks(r *rand.Rand) []bucket.Listed {
 	var blocks []bucket.Listed
-	ranges, members := 1+r.Int64N(60), 1+r.IntN(4)
-	for i := range ranges {
+	first, ranges, members := r.Int64N(2*168), 1+r.Int64N(60), 1+r.IntN(4)
+	for i := first; i < first+ranges; i++ {
 		for m := range members {
 			for range 1 + r.IntN(6)/5 {
 				mint, maxt := 2*i, 2*i+2

@@ -69,7 +69,7 @@ func TestPlanDownsampling(t *testing.T) {
 	}
 	plan := func(blocks ...bucket.Listed) map[ulid.ULID]int64 {
 		found := map[ulid.ULID]int64{}
-		for _, task := range PlanDownsampling(blocks, 2*hour, false, all) {
+		for _, task := range PlanDownsampling(blocks, rulesAt(0), all) {
 			found[task.Block.Meta.ULID] = task.Resolution
 		}
 		return found

@@ -87,7 +87,7 @@ type step struct {
 func (p *passing) merge(ctx context.Context, t todo) bool {
 	var steps []step
 	for _, q := range t.plan.Quarantine {
-		steps = append(steps, step{groupOf(q.Block.Meta), []bucket.Listed{q.Block}, func(ctx context.Context) error {
+		steps = append(steps, step{groupOf(q.Block.Meta).in(q.Block.Meta, p.cfg.longest()), []bucket.Listed{q.Block}, func(ctx context.Context) error {
 			return p.quarantine(ctx, q)
 		}})
 	}
@@ -107,7 +107,7 @@ func (p *passing) downsample(ctx context.Context, t todo) bool {
 	return p.all(ctx, steps)
 }
 
-// all does the steps, those of one group one after the other, and several groups at once. It is false when nothing could be
+// all does the steps, those of one part of a group one after the other, and several parts at once. It is false when nothing could be
 // done any more.
 func (p *passing) all(ctx context.Context, steps []step) bool {
 	byGroup := map[string][]step{}

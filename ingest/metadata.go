@@ -108,6 +108,11 @@ func (s *MetadataStore) Apply(tenant string, entries []Metadata) []Metadata {
 	if len(entries) == 0 || s.knows(tenant, entries, now) {
 		return nil
 	}
+	return s.keep(tenant, entries, now)
+}
+
+// keep keeps entries as told at a time, and returns those that are new, have changed or were told long before.
+func (s *MetadataStore) keep(tenant string, entries []Metadata, told time.Time) []Metadata {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tenants[tenant]
@@ -121,7 +126,7 @@ func (s *MetadataStore) Apply(tenant string, entries []Metadata) []Metadata {
 	}
 	var due []Metadata
 	for _, m := range entries {
-		if s.applyOne(t, m, now) {
+		if s.applyOne(t, m, told) {
 			due = append(due, m)
 		}
 	}

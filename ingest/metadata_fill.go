@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/penstock-io/penstock/ring"
 )
@@ -50,11 +51,15 @@ func (l *Local) AllMetadata() map[string][]Metadata {
 	return l.cfg.Metadata.All()
 }
 
-// Fill keeps the entries of families that are not known yet.
+// Fill keeps the entries of families that are not known yet. They do not count as told: where another member was told
+// otherwise by a sender, that is newer.
 func (s *MetadataStore) Fill(tenant string, entries []Metadata) {
-	s.Apply(tenant, slices.DeleteFunc(slices.Clone(entries), func(m Metadata) bool {
+	unknown := slices.DeleteFunc(slices.Clone(entries), func(m Metadata) bool {
 		return len(s.Get(tenant, m.Name, 1)) > 0
-	}))
+	})
+	if len(unknown) > 0 {
+		s.keep(tenant, unknown, time.Time{})
+	}
 }
 
 // All returns the metadata of every tenant, sorted by name.

@@ -218,3 +218,37 @@ func TestBucketIsToldWhatItIsJoinedTo(t *testing.T) {
 	want := slices.Concat(samples[:2], samples[3:4], samples[5:31], samples[32:33], samples[34:])
 	requireSame(t, want, a.series[lset("a").String()])
 }
+
+// emptyAfter is a bucket that knows to have nothing from a time on.
+type emptyAfter struct {
+	*bucketOf
+	from int64
+}
+
+func (e emptyAfter) Empty(_ string, mint, _ int64) bool { return mint >= e.from }
+
+// TestLoneNodeBesideAnEmptyBucket: what is older than the local start is in the TSDB alone if the bucket has nothing of that time, and then nothing
+// stands between it and who asks.
+func TestLoneNodeBesideAnEmptyBucket(t *testing.T) {
+	c, b := clusterWithBucket(t, 1, 1)
+	c.Querier.cfg.Blocks = emptyAfter{b, 20_000}
+	c.stores[0].start = 50_000
+	samples := floats(0, 100_000, 1000, func(i int64) float64 { return float64(i) })
+	c.stores[0].write(t, lset("a"), samples[20:]...)
+	b.write(t, lset("a"), samples[:20]...)
+	f := func(mint, maxt int64, direct bool) {
+		t.Helper()
+		b.asked = nil
+		requireSame(t, samples[mint/1000:maxt/1000+1], c.query(t, tenantCtx(), mint, maxt, nil, all()).series[lset("a").String()])
+		require.Equal(t, direct, len(b.asked) == 0)
+		q, err := c.Querier.Querier(mint, maxt)
+		require.NoError(t, err)
+		_, merged := q.Select(tenantCtx(), false, nil, all()).(*sampleSet)
+		require.Equal(t, direct, !merged)
+		require.NoError(t, q.Close())
+	}
+	f(60_000, 90_000, true)
+	f(20_000, 90_000, true)
+	f(19_000, 90_000, false)
+	f(30_000, 40_000, true)
+}

@@ -20,6 +20,7 @@ func collect[T any](ctx context.Context, q *Querier, r span, ask asker[T], bucke
 	missing := 0
 	defer func() {
 		q.metrics.fanouts.WithLabelValues(resultOf(missing, warnings, err)).Inc()
+		noteTo(ctx, warnings, err)
 	}()
 
 	partial := partialAllowed(ctx, q.cfg.PartialResponse)

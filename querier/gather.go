@@ -97,6 +97,11 @@ func gather[T any](ctx context.Context, members func() Membership, r span, parti
 	if fatal != nil {
 		return gathered[T]{}, fatal
 	}
+	for _, o := range got {
+		if o != nil {
+			accepted(ctx, o.said.accepts)
+		}
+	}
 	return summarise(got, score), nil
 }
 

@@ -143,13 +143,13 @@ func clusterOf(t testing.TB, rf int, stores []*store, configure ...func(*Config)
 	for i, s := range stores {
 		m := Member{Name: "m" + string(rune('0'+i)), Self: i == 0, Alive: true, Serving: true}
 		if i > 0 {
-			c.servers[i] = httptest.NewServer(NewPeerHandler(PeerHandlerConfig{Local: s, Tenant: tenantOf}, quiet(), nil))
+			c.servers[i] = httptest.NewServer(NewPeerHandler(PeerHandlerConfig{Local: s, Tenant: tenantOf, Heads: headOf(s, m.Name, rf)}, quiet(), nil))
 			t.Cleanup(c.servers[i].Close)
 			m.URL = c.servers[i].URL
 		}
 		c.members.Members = append(c.members.Members, m)
 	}
-	cfg := Config{Local: stores[0], Members: func() Membership { return c.members }}
+	cfg := Config{Local: stores[0], Members: func() Membership { return c.members }, Heads: headOf(stores[0], "m0", rf)}
 	for _, f := range configure {
 		f(&cfg)
 	}

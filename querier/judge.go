@@ -12,6 +12,7 @@ const (
 // what it says of itself and of the others.
 type said struct {
 	localStart int64
+	accepts    int64 // See headerAcceptsFrom.
 	testimony
 }
 

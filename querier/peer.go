@@ -122,6 +122,7 @@ func inspect(resp *http.Response, body io.Reader) (s said, err error) {
 	if s.localStart, err = strconv.ParseInt(resp.Header.Get(headerLocalStart), 10, 64); err != nil {
 		return s, fmt.Errorf("header %s: %w", headerLocalStart, err)
 	}
+	s.accepts = parseAccepts(resp.Header)
 	s.testimony, err = decodeTestimony(resp.Header)
 	return s, err
 }

@@ -5,6 +5,7 @@ package querier
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/stretchr/testify/require"
@@ -118,10 +120,11 @@ func readRequest(t *testing.T) *http.Request {
 // TestCleanEndWithoutTrailerIsMissing: a stream that ends well but early, as behind a proxy that hides a reset.
 func TestCleanEndWithoutTrailerIsMissing(t *testing.T) {
 	c := newCluster(t, 3, 3)
-	c.stores[1].write(t, lset("a"), tsample{t: 1, f: 1})
+	c.stores[1].write(t, labels.FromStrings("__name__", "a", "long", strings.Repeat("x", frameBytesWanted)), tsample{t: 1, f: 1})
 	c.stores[1].write(t, lset("b"), tsample{t: 1, f: 1})
 	body := recordRead(t, NewPeerHandler(PeerHandlerConfig{Local: c.stores[1], Tenant: tenantOf}, quiet(), nil))
-	first := 1 + 4 + int(body[0]) // Length, checksum, frame.
+	length, size := binary.Uvarint(body)
+	first := size + 4 + int(length) // Length, checksum, frame.
 	require.Less(t, first, len(body))
 	for name, cut := range map[string][]byte{"at a frame": body[:first], "at a checksum": body[:first+1], "everything": body} {
 		c.replace(t, 1, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -269,10 +272,17 @@ func TestPeerHandlerStatuses(t *testing.T) {
 	require.Equal(t, 503, w.Code)
 }
 
-// TestPeerHandlerAbortsMidStream: an error after the first frame is seen by the peer as a broken connection.
+// TestPeerHandlerAbortsMidStream: an error after the first frame is seen by the peer as a broken connection, one before it as an error.
 func TestPeerHandlerAbortsMidStream(t *testing.T) {
 	s := newStore(t)
 	s.write(t, lset("a"), tsample{t: 1, f: 1})
+	w := httptest.NewRecorder()
+	NewPeerHandler(PeerHandlerConfig{Local: failing{s}, Tenant: tenantOf}, quiet(), nil).ServeHTTP(w, readRequest(t))
+	require.Equal(t, http.StatusInternalServerError, w.Code)
+
+	for i := range 5 {
+		s.write(t, labels.FromStrings("__name__", "a", "long", strings.Repeat(string(rune('a'+i)), frameBytesWanted/4)), tsample{t: 1, f: 1})
+	}
 	h := NewPeerHandler(PeerHandlerConfig{Local: failing{s}, Tenant: tenantOf}, quiet(), nil)
 	require.PanicsWithValue(t, http.ErrAbortHandler, func() { h.ServeHTTP(httptest.NewRecorder(), readRequest(t)) })
 }

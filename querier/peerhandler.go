@@ -27,22 +27,27 @@ type PeerHandlerConfig struct {
 	Tenant func(*http.Request) (string, error)
 	// Members is what this member knows of itself and the others, as Config.Members: every answer says it. Nil: none
 	// does, and the asking side goes by what it has heard itself.
-	Members       func() Membership
-	MaxConcurrent int // Questions answered at once. 0: DefaultMaxConcurrent.
+	Members func() Membership
+	// AcceptsFrom is of Local, as Config.AcceptsFrom.
+	AcceptsFrom   AcceptsFrom
+	MaxConcurrent int          // Questions answered at once. 0: DefaultMaxConcurrent.
+	Metadata      MetadataFunc // As in Config.
+	Heads         Heads        // As in Config.
 }
 
 // peerHandler answers peers' questions from the local store alone.
 type peerHandler struct {
 	cfg      PeerHandlerConfig
 	gate     chan struct{}
-	marshal  *sync.Pool // Buffers of frames.
+	writers  *sync.Pool // Of frames: *frameWriter.
 	parser   parser.Parser
 	logger   *slog.Logger
 	requests *prometheus.CounterVec
+	counting sync.Mutex // Held while series are counted.
 }
 
 // NewPeerHandler returns the handler of the read protocol between members, to be mounted on the internal
-// listener at /internal/v1/{read,labels,values,series,query_exemplars}. It does not authenticate. The registerer may be nil.
+// listener at /internal/v1/{read,labels,values,series,query_exemplars,metadata,cardinality}. It does not authenticate. The registerer may be nil.
 func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = DefaultMaxConcurrent
@@ -50,7 +55,7 @@ func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.R
 	h := &peerHandler{
 		cfg:     cfg,
 		gate:    make(chan struct{}, cfg.MaxConcurrent),
-		marshal: &sync.Pool{},
+		writers: &sync.Pool{New: func() any { return &frameWriter{} }},
 		parser:  parser.NewParser(parser.Options{}),
 		logger:  logger,
 		requests: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
@@ -65,6 +70,9 @@ func NewPeerHandler(cfg PeerHandlerConfig, logger *slog.Logger, reg prometheus.R
 		opValues:    h.values,
 		opSeries:    h.series,
 		opExemplars: h.exemplars,
+
+		opMetadata:    h.metadata,
+		opCardinality: h.cardinality,
 	} {
 		h.requests.WithLabelValues(operation, "ok")
 		h.requests.WithLabelValues(operation, "failed")
@@ -136,6 +144,7 @@ func (h *peerHandler) serve(w http.ResponseWriter, r *http.Request, answer answe
 	if h.cfg.Members != nil {
 		testify(w, r, h.cfg.Members())
 	}
+	w.Header().Set(headerAcceptsFrom, strconv.FormatInt(h.cfg.AcceptsFrom.of(tenant), 10))
 	return answer(w, r, tenant)
 }
 

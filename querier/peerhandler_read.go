@@ -6,7 +6,6 @@ package querier
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -42,22 +41,24 @@ func (h *peerHandler) read(w http.ResponseWriter, r *http.Request, tenant string
 	w.Header().Set("Trailer", trailerFrames)
 	w.Header().Add("Trailer", trailerLacks)
 
-	frames := &frameCounter{out: remote.NewChunkedWriter(w, flusher)}
+	frames := h.writers.Get().(*frameWriter)
+	defer h.writers.Put(frames)
+	frames.reset(w)
 	part := *hints
 	if hints.ShardCount > 1 {
 		hints.Limit = 0 // It is on the part.
 	}
 	hints.ShardIndex, hints.ShardCount = 0, 0
 	set := newLimitedSet(newShardSet(cq.Select(r.Context(), true, hints, matchers...), &part), part.Limit)
-	if _, err := remote.StreamChunkedReadResponses(frames, 0, set, nil, frameBytes, h.marshal); err != nil {
-		if frames.n > 0 {
+	if err := frames.writeAll(set); err != nil {
+		if frames.frames > 0 {
 			return errors.Join(errAborted, err)
 		}
 		w.Header().Del("Trailer")
 		return err
 	}
 	flusher.Flush() // So that an answer without frames is chunked too, and can have a trailer.
-	w.Header().Set(trailerFrames, strconv.Itoa(frames.n))
+	w.Header().Set(trailerFrames, strconv.Itoa(frames.frames))
 	if self, lacking := h.lacksNow(); lacking {
 		w.Header().Set(trailerLacks, url.QueryEscape(self.lacks))
 	}
@@ -88,17 +89,6 @@ func decodeRead(r *http.Request) (*prompb.Query, *storage.SelectHints, error) {
 		return nil, nil, err
 	}
 	return query, hints, nil
-}
-
-// frameCounter counts the frames that a stream has written: one Write each.
-type frameCounter struct {
-	out io.Writer
-	n   int
-}
-
-func (f *frameCounter) Write(frame []byte) (int, error) {
-	f.n++
-	return f.out.Write(frame)
 }
 
 // limitedSet ends after a number of series: a TSDB takes the limit as advice.

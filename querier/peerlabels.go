@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
@@ -16,12 +17,16 @@ import (
 
 // askForm sends a question as a form and decodes the JSON data of the answer.
 func askForm[T any](ctx context.Context, p *peers, m Member, operation string, q question) (T, said, error) {
+	return postForm[T](ctx, p, m, operation, q.form())
+}
+
+func postForm[T any](ctx context.Context, p *peers, m Member, operation string, form url.Values) (T, said, error) {
 	var answer reply[T]
 	s, err := p.ask(ctx, m, request{
 		operation:   operation,
 		path:        operation,
 		contentType: "application/x-www-form-urlencoded",
-		body:        q.form().Encode(),
+		body:        form.Encode(),
 	}, func(_ *http.Response, body io.Reader) error {
 		if err := json.NewDecoder(body).Decode(&answer); err != nil { // JSON that is cut does not decode.
 			return fmt.Errorf("decode answer: %w", err)

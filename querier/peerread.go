@@ -6,7 +6,6 @@ package querier
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,7 +17,6 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
-	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
@@ -86,29 +84,6 @@ func checkTrailer(resp *http.Response, frames int) error {
 	return nil
 }
 
-// readFrames reads a stream of frames, each with one series or the continuation of the one before.
-func readFrames(body io.Reader) (*bufferedSet, error) {
-	reader := remote.NewChunkedReader(body, frameBytesMax, nil)
-	set := &bufferedSet{next: -1}
-	builder := labels.NewScratchBuilder(0)
-	for {
-		var frame prompb.ChunkedReadResponse
-		err := reader.NextProto(&frame)
-		if errors.Is(err, io.EOF) { // An end inside a frame is ErrUnexpectedEOF, or lacks the trailer.
-			return set, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read frame %d: %w", set.frames, err)
-		}
-		set.frames++
-		for _, s := range frame.ChunkedSeries {
-			if err := set.add(s.ToLabels(&builder, nil), s.Chunks); err != nil {
-				return nil, fmt.Errorf("read frame %d: %w", set.frames, err)
-			}
-		}
-	}
-}
-
 // bufferedSet is a peer's answer in memory, a sorted storage.ChunkSeriesSet.
 type bufferedSet struct {
 	series []bufferedSeries
@@ -116,7 +91,8 @@ type bufferedSet struct {
 	next   int
 }
 
-func (s *bufferedSet) add(lset labels.Labels, wire []prompb.Chunk) error {
+// add takes over the chunks.
+func (s *bufferedSet) add(lset labels.Labels, found []chunks.Meta) error {
 	cmp := 1
 	if n := len(s.series); n > 0 {
 		cmp = labels.Compare(lset, s.series[n-1].lset)
@@ -125,28 +101,10 @@ func (s *bufferedSet) add(lset labels.Labels, wire []prompb.Chunk) error {
 	case cmp < 0:
 		return fmt.Errorf("series %s is out of order", lset)
 	case cmp > 0:
-		s.series = append(s.series, bufferedSeries{lset: lset, chunks: make([]chunks.Meta, 0, len(wire))})
-	}
-	current := &s.series[len(s.series)-1]
-	for _, c := range wire {
-		meta, err := decodeChunk(c)
-		if err != nil {
-			return fmt.Errorf("series %s: %w", lset, err)
-		}
-		current.chunks = append(current.chunks, meta)
+		s.series = append(s.series, bufferedSeries{lset: lset, chunks: found})
+	default:
+		current := &s.series[len(s.series)-1]
+		current.chunks = append(current.chunks, found...)
 	}
 	return nil
-}
-
-// decodeChunk refuses what an iterator would read beyond: every encoding starts with a count of two bytes.
-func decodeChunk(c prompb.Chunk) (chunks.Meta, error) {
-	const headerBytes = 3 // Count of samples, and flags of a histogram or the first bits of a float.
-	if len(c.Data) < headerBytes {
-		return chunks.Meta{}, fmt.Errorf("chunk of %d bytes", len(c.Data))
-	}
-	chunk, err := chunkenc.FromData(chunkenc.Encoding(c.Type), c.Data) // #nosec G115 -- unknown encodings are refused.
-	if err != nil {
-		return chunks.Meta{}, err
-	}
-	return chunks.Meta{Chunk: chunk, MinTime: c.MinTimeMs, MaxTime: c.MaxTimeMs}, nil
 }

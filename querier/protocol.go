@@ -47,9 +47,12 @@ const (
 	opValues    = "values"
 	opSeries    = "series"
 	opExemplars = "query_exemplars"
+	opMetadata  = "metadata"
+	// opCardinality is asked by who is asked for status/tsdb.
+	opCardinality = "cardinality"
 )
 
-var operations = [...]string{opRead, opLabels, opValues, opSeries, opExemplars}
+var operations = [...]string{opRead, opLabels, opValues, opSeries, opExemplars, opMetadata, opCardinality}
 
 // reply is the body of every answer but that of a read: Prometheus' own envelope.
 type reply[T any] struct {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +36,8 @@ type Local interface {
 	Ready() bool
 }
 
-// Blocks is what the bucket holds. It must be safe for concurrent use.
+// Blocks is what the bucket holds. It must be safe for concurrent use. If it has a method Empty, that tells without asking the bucket
+// whether there is surely nothing of a tenant in [mint, maxt].
 type Blocks interface {
 	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
@@ -43,8 +45,10 @@ type Blocks interface {
 
 // Config is what a Querier reads from and within which bounds.
 type Config struct {
-	Local  Local
-	Blocks Blocks // Nil without a bucket.
+	Local Local
+	// AcceptsFrom is of Local. Nil: nobody knows, and no answer is ever settled (see Watch).
+	AcceptsFrom AcceptsFrom
+	Blocks      Blocks // Nil without a bucket.
 	// Members returns the cluster as it is now. It is called once a question and must not block. Nil is a cluster of one.
 	Members func() Membership
 	Client  *http.Client // To reach peers; it authenticates. Nil is a plain one.
@@ -61,6 +65,10 @@ type Config struct {
 	Received func(ctx context.Context, bytes int64) error
 	// Turn waits for leave to decode a peer's answer, and returns what gives it back. Nil: there is nothing to wait for.
 	Turn func(context.Context) (func(), error)
+	// Metadata returns what this member knows of metric families. Nil: nothing.
+	Metadata MetadataFunc
+	// Heads are counted for Cardinality. Nil: they cannot be.
+	Heads Heads
 }
 
 // Querier answers from the whole cluster: it is a storage.SampleAndChunkQueryable and a storage.ExemplarQueryable.
@@ -68,9 +76,10 @@ type Config struct {
 //
 // The tenant comes from the context of Select and its siblings (see WithTenant).
 type Querier struct {
-	cfg     Config
-	peers   *peers
-	metrics *metrics
+	cfg      Config
+	peers    *peers
+	metrics  *metrics
+	counting sync.Mutex // Held while the series of this member are counted for a user.
 }
 
 var (

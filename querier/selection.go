@@ -29,7 +29,7 @@ func (s *session) fetch(ctx context.Context, hints *storage.SelectHints, matcher
 	}
 	sel := &selection{
 		s: s, tenant: tenant, hints: *hints, matchers: matchers,
-		span: span{max(s.span.mint, hints.Start), min(s.span.maxt, hints.End)},
+		span: span{max(s.span.mint, hints.Start), min(s.span.maxt, hints.End)}, sources: wantsSources(ctx),
 	}
 	if hints.Func == funcSeries {
 		return sel.labelSets(ctx)
@@ -45,6 +45,9 @@ type selection struct {
 	hints    storage.SelectHints
 	matchers []*labels.Matcher
 	alone    []span // For which the bucket alone answers; known when it was asked.
+
+	sources bool                     // Series are to know where their samples are from.
+	blocks  []storage.ChunkSeriesSet // If so, what blocks have.
 }
 
 // hintsFor returns hints for a part of the range. The chunks that come back are not cut to it: copies with
@@ -73,7 +76,8 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 		if m.Self {
 			return sel.localCopies(ctx) // Not peerCtx, which ends before the set is read.
 		}
-		return q.peers.read(peerCtx, m, sel.span, sel.hintsFor(sel.span), slices.Clone(sel.matchers))
+		set, said, err := q.peers.read(peerCtx, m, sel.span, sel.hintsFor(sel.span), slices.Clone(sel.matchers))
+		return sel.named(sourcePeer+m.Name, set), said, err
 	}
 	var bucket bucketAsker[storage.ChunkSeriesSet]
 	if q.cfg.Blocks != nil {
@@ -83,9 +87,10 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 	if err != nil {
 		return nil, nil, err
 	}
+	sets = append(sel.blocks, sets...)
 	if len(sel.alone) > 0 { // The bucket's set is the last.
 		for i := range sets[:len(sets)-1] {
-			sets[i] = besideSet{sets[i], sel.alone}
+			sets[i] = beside(sets[i], sel.alone)
 		}
 	}
 	trim := span{minTime, maxTime}
@@ -100,14 +105,18 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 	if !local.Ready() {
 		return nil, said{}, errLocalNotReady
 	}
+	accepts := sel.s.q.cfg.AcceptsFrom.of(sel.tenant) // Before it is read.
 	cq, err := local.ChunkQuerier(sel.tenant, sel.span.mint, sel.span.maxt)
 	if err != nil {
 		return nil, said{}, err
 	}
 	sel.s.onClose(cq.Close)
 	set := newShardSet(cq.Select(ctx, true, sel.unsharded(sel.span), slices.Clone(sel.matchers)...), &sel.hints)
+	if err := sel.addBlocks(ctx, local, sourceBlock, sel.span); err != nil {
+		return nil, said{}, err
+	}
 	// After the querier is open: a block deleted in between is still in the one or already in the other.
-	return set, said{localStart: local.LocalStart(sel.tenant)}, nil
+	return sel.named(sourceHead, set), said{localStart: local.LocalStart(sel.tenant), accepts: accepts}, nil
 }
 
 func (sel *selection) bucketCopies(ctx context.Context, part span, earliest int64) (storage.ChunkSeriesSet, error) {
@@ -124,7 +133,11 @@ func (sel *selection) bucketCopies(ctx context.Context, part span, earliest int6
 	for _, times := range alone() {
 		sel.alone = append(sel.alone, span{times[0], times[1]})
 	}
-	return peek(newShardSet(set, &sel.hints))
+	peeked, err := peek(newShardSet(set, &sel.hints))
+	if err != nil {
+		return nil, err
+	}
+	return sel.named(sourceBucket, peeked), sel.addBlocks(ctx, sel.s.q.cfg.Blocks, sourceBucketBlock, part)
 }
 
 // labelSets asks for series without their samples.

@@ -30,19 +30,32 @@ func (s *session) direct(ctx context.Context) storage.Querier {
 	cfg := &s.q.cfg
 	ms := cfg.Members()
 	tenant, ok := TenantFrom(ctx)
-	if !ok || !ms.alone() || ms.Members[0].absent() != "" || !complete(ms.Members, ms.RF, []bool{false}) || !cfg.Local.Ready() {
+	if !ok || wantsSources(ctx) || !ms.alone() || ms.Members[0].absent() != "" || !complete(ms.Members, ms.RF, []bool{false}) || !cfg.Local.Ready() {
 		return nil
 	}
+	accepted(ctx, cfg.AcceptsFrom.of(tenant)) // Before it is read.
 	local, err := cfg.Local.Querier(tenant, s.span.mint, s.span.maxt)
 	if err != nil {
 		return nil // The long way says what it means that this member cannot answer.
 	}
 	s.onClose(local.Close)
-	if cfg.Blocks != nil && s.span.mint < cfg.Local.LocalStart(tenant) {
+	// Asked after the querier is open: see localCopies.
+	if start := cfg.Local.LocalStart(tenant); s.span.mint < start && !s.q.noBlocks(tenant, s.span.mint, min(s.span.maxt, start-1)) {
 		return nil
 	}
 	s.q.metrics.fanouts.WithLabelValues(resultComplete).Inc()
 	return local
+}
+
+// noBlocks tells whether the bucket is known to have nothing of a time.
+func (q *Querier) noBlocks(tenant string, mint, maxt int64) bool {
+	if q.cfg.Blocks == nil {
+		return true
+	}
+	known, ok := q.cfg.Blocks.(interface {
+		Empty(tenant string, mint, maxt int64) bool
+	})
+	return ok && known.Empty(tenant, mint, maxt)
 }
 
 // chunkQuerier is the storage.ChunkQuerier of the cluster.

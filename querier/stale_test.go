@@ -30,7 +30,10 @@ func newStaleCluster(t *testing.T, n int) *staleCluster {
 	}
 	for i := 1; i < n; i++ {
 		s.tell(i, nil)
-		h := NewPeerHandler(PeerHandlerConfig{Local: s.stores[i], Tenant: tenantOf, Members: func() Membership { return *s.views[i].Load() }}, quiet(), nil)
+		h := NewPeerHandler(PeerHandlerConfig{
+			Local: s.stores[i], Tenant: tenantOf, Members: func() Membership { return *s.views[i].Load() },
+			Heads: headOf(s.stores[i], s.members.Members[i].Name, 3),
+		}, quiet(), nil)
 		s.replace(t, i, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.ServeHTTP(w, r)
 			if facts, _ := decodeFacts(w.Header().Get(headerMembers)); len(facts) > 0 {
@@ -81,6 +84,10 @@ func (s *staleCluster) questions(t *testing.T) map[string]func() error {
 			_, err = q.Select(0, 1000, []*labels.Matcher{all()})
 			return err
 		},
+		opCardinality: func() error {
+			_, _, err := s.Cardinality(tenantCtx())
+			return err
+		},
 	}
 }
 
@@ -129,7 +136,7 @@ func TestLossDuringAnAnswer(t *testing.T) {
 	lacking.Members = append([]Member(nil), whole.Members...)
 	lacking.Members[1].Lacks = "a block was set aside"
 	asked := 0
-	h := NewPeerHandler(PeerHandlerConfig{Local: s.stores[1], Tenant: tenantOf, Members: func() Membership {
+	h := NewPeerHandler(PeerHandlerConfig{Local: s.stores[1], Tenant: tenantOf, Heads: headOf(s.stores[1], "m1", 3), Members: func() Membership {
 		if asked++; asked%2 == 1 {
 			return whole
 		}
@@ -137,10 +144,11 @@ func TestLossDuringAnAnswer(t *testing.T) {
 	}}, quiet(), nil)
 	s.replace(t, 1, h)
 	s.stop(2)
-	for op, ask := range s.questions(t) {
+	questions := s.questions(t)
+	for op, ask := range questions {
 		require.ErrorContains(t, ask(), "m1 (a block was set aside)", op)
 	}
-	require.Equal(t, 2*len(operations), asked)
+	require.Equal(t, 2*len(questions), asked)
 
 	own := newCluster(t, 3, 3)
 	own.stop(2)
@@ -172,9 +180,9 @@ func TestNewcomerCallsNothingComplete(t *testing.T) {
 // TestAnswerOfTheFirstVersions: a member that says nothing of itself is taken as gossip has it.
 func TestAnswerOfTheFirstVersions(t *testing.T) {
 	s := newStaleCluster(t, 3)
-	s.replace(t, 1, NewPeerHandler(PeerHandlerConfig{Local: s.stores[1], Tenant: tenantOf}, quiet(), nil))
+	s.replace(t, 1, NewPeerHandler(PeerHandlerConfig{Local: s.stores[1], Tenant: tenantOf, Heads: headOf(s.stores[1], "m1", 3)}, quiet(), nil))
 	w := httptest.NewRecorder()
-	NewPeerHandler(PeerHandlerConfig{Local: s.stores[1], Tenant: tenantOf}, quiet(), nil).ServeHTTP(w, readRequest(t))
+	NewPeerHandler(PeerHandlerConfig{Local: s.stores[1], Tenant: tenantOf, Heads: headOf(s.stores[1], "m1", 3)}, quiet(), nil).ServeHTTP(w, readRequest(t))
 	require.Empty(t, w.Header().Get(headerSelf))
 	require.Empty(t, w.Header().Get(headerMembers))
 	s.stop(2)

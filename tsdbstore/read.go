@@ -5,13 +5,14 @@ package tsdbstore
 
 import (
 	"context"
+	"errors"
+	"math"
 	"sync"
 
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
-	"github.com/prometheus/prometheus/tsdb/index"
 )
 
 // Querier selects from the head and the blocks of a tenant, mint and maxt in
@@ -74,18 +75,37 @@ func (s *Store) Blocks(tenant string) []tsdb.BlockMeta {
 	return inst.db.BlockMetas()
 }
 
-// Stats returns cardinality statistics of the head by a label; at most limit
-// entries a list. It walks the whole index of the head.
-func (s *Store) Stats(tenant, statsByLabel string, limit int) (*tsdb.Stats, error) {
+// ReadHead calls read with the index of the head of a tenant and the times (Unix ms)
+// of its first and last sample, and not at all for a tenant that does not exist here.
+// The index is good until read returns.
+func (s *Store) ReadHead(tenant string, read func(ix tsdb.IndexReader, mint, maxt int64) error) error {
 	inst, leave, err := s.enterRead(tenant)
-	if err != nil {
-		return nil, err
-	}
-	if inst == nil {
-		return &tsdb.Stats{IndexPostingStats: &index.PostingsStats{}}, nil
+	if err != nil || inst == nil {
+		return err
 	}
 	defer leave()
-	return inst.db.Head().Stats(statsByLabel, limit), nil
+	head := inst.db.Head()
+	ix, err := head.Index()
+	if err != nil {
+		return err
+	}
+	return errors.Join(read(ix, head.MinTime(), head.MaxTime()), ix.Close())
+}
+
+// AcceptsFrom returns the earliest time (Unix ms) of a sample of the tenant that would be taken now: how far before the newest one the
+// out-of-order window reaches, or, within a series, half of a block. It never goes back while the TSDB is open. A TSDB without a
+// head, or none, takes any.
+func (s *Store) AcceptsFrom(tenant string) int64 {
+	inst, leave, err := s.enterRead(tenant)
+	if err != nil || inst == nil {
+		return math.MinInt64
+	}
+	defer leave()
+	newest := inst.db.Head().MaxTime()
+	if newest == math.MinInt64 {
+		return newest
+	}
+	return newest - max(s.cfg.OutOfOrderWindow, s.cfg.BlockDuration/2).Milliseconds()
 }
 
 // LocalStart is the time (Unix ms) from which on this node has all that it was

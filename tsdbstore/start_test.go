@@ -70,7 +70,7 @@ func TestNothingWaitsForReplay(t *testing.T) {
 		"query chunks":       func() error { _, err := s.ChunkQuerier("slow", 0, 1); return err },
 		"query exemplars":    func() error { _, err := s.ExemplarQuerier(t.Context(), "slow"); return err },
 		"query a new one":    func() error { _, err := s.Querier("new", 0, 1); return err },
-		"stats":              func() error { _, err := s.Stats("slow", "", 1); return err },
+		"read the head":      func() error { return s.ReadHead("slow", nil) },
 		"flush":              func() error { return s.FlushHead(t.Context(), "slow") },
 		"add a block":        func() error { return s.AddBlock(t.Context(), "slow", s.RefillDir()) },
 	} {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 )
 
@@ -47,9 +48,7 @@ func TestUnknownTenantIsEmptyAndNotMade(t *testing.T) {
 	res, err := eq.Select(0, 1)
 	require.NoError(t, err)
 	require.Empty(t, res)
-	stats, err := s.Stats("nobody", "__name__", 10)
-	require.NoError(t, err)
-	require.NotNil(t, stats.IndexPostingStats)
+	require.NoError(t, s.ReadHead("nobody", nil))
 	require.Empty(t, s.Tenants())
 	require.NoDirExists(t, s.TenantDir("nobody"))
 }
@@ -245,9 +244,14 @@ func TestAppenderHasGenerationAndRefs(t *testing.T) {
 	found, err := eq.Select(0, 3000, []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "up")})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	stats, err := s.Stats("a", model.MetricNameLabel, 10)
-	require.NoError(t, err)
-	require.EqualValues(t, 1, stats.NumSeries)
+	require.NoError(t, s.ReadHead("a", func(ix tsdb.IndexReader, mint, maxt int64) error {
+		names, err := ix.LabelValues(t.Context(), model.MetricNameLabel, nil)
+		require.NoError(t, err)
+		require.Equal(t, []string{"up"}, names)
+		require.EqualValues(t, 1000, mint)
+		require.EqualValues(t, 2000, maxt)
+		return nil
+	}))
 	require.Equal(t, 2.0, testutil.ToFloat64(s.metrics.appended))
 }
 

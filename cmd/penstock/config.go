@@ -45,7 +45,7 @@ func (c *config) finish() error {
 			c.cluster.replicationFactor = 3
 		}
 	}
-	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkElection, c.checkCompact} {
+	for _, check := range []func() error{c.checkWeb, c.checkStorage, c.checkCluster, c.checkQuery, c.checkElection, c.checkCompact, c.checkRead} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -76,8 +76,8 @@ func (c *config) checkWeb() error {
 	return nil
 }
 
-// prefix is the path of --web.external-url without a trailing slash.
-func (c *config) prefix() string {
+// externalPath is the path of --web.external-url without a trailing slash.
+func (c *config) externalPath() string {
 	u, err := url.Parse(c.web.externalURL)
 	if err != nil {
 		return ""

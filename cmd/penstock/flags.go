@@ -45,6 +45,8 @@ type webConfig struct {
 	listenAddress   string
 	configFile      string
 	externalURL     string
+	routePrefix     string
+	corsOrigin      string
 	enableLifecycle bool
 }
 
@@ -93,6 +95,10 @@ type queryConfig struct {
 
 	autoDownsampling bool
 	limits           queryLimitsConfig
+
+	cacheBytes units.Base2Bytes
+
+	readSamples, readsAtOnce, readFrameBytes int // Of remote read.
 }
 
 type otlpConfig struct{ configFile string }
@@ -108,6 +114,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	addElectionFlags(cmd, &cfg.election)
 	addCompactFlags(cmd, &cfg.compact)
 	addSenderFlags(cmd, &cfg.senders)
+	addReadFlags(cmd, cfg)
 
 	cmd.Flag("objstore.config-file", "File with the object storage configuration in Thanos' objstore YAML. Without it a lone node keeps blocks in a directory below --storage.path and a cluster keeps none.").
 		PlaceHolder("FILE").StringVar(&cfg.objstore.configFile)
@@ -127,6 +134,7 @@ func addNodeFlags(cmd *kingpin.CmdClause) *config {
 	cmd.Flag("query.auto-downsampling", "Read samples up to a fifth of the step apart where queries do not say max_source_resolution.").
 		BoolVar(&cfg.query.autoDownsampling)
 	addQueryLimitFlags(cmd, &cfg.query.limits)
+	addQueryCacheFlags(cmd, &cfg.query)
 
 	cmd.Flag("limits.config-file", "File with the limits of this node and of each tenant; read again on SIGHUP and POST /-/reload.").
 		PlaceHolder("FILE").StringVar(&cfg.limits.configFile)

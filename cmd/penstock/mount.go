@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/penstock/ingest"
 	"github.com/penstock-io/penstock/querier"
+	"github.com/penstock-io/penstock/querier/api"
 	"github.com/penstock-io/penstock/ring"
 )
 
@@ -22,6 +23,7 @@ import (
 //	public    /api/v1/write, /push, /receive   remote write
 //	          /api/v1/otlp/v1/metrics          OTLP
 //	          /api/v1/...                      Prometheus' HTTP API
+//	          /federate                        the newest samples, for a Prometheus to scrape
 //	          /api/v1/status/ring              members and slots
 //	          /api/v1/status/limits            limits of the tenant
 //	          /api/v1/status/queries           what runs for the tenant (internal: for all)
@@ -37,12 +39,7 @@ func (s *server) mount() error {
 	}
 	s.public.server.Handler = public
 	if prefix := s.cfg.prefix(); prefix != "" {
-		mux := http.NewServeMux()
-		mux.Handle(prefix+"/", http.StripPrefix(prefix, public))
-		// Load balancers and orchestrators ask the node itself, not its users' URL.
-		mux.Handle("/-/", public)
-		mux.Handle("/metrics", public)
-		s.public.server.Handler = mux
+		s.public.server.Handler = underPrefix(prefix, public)
 	}
 	s.public.server.Handler = s.traffic.watch(s.public.server.Handler, s.stopping.Load)
 	s.internal.server.Handler = s.internalMux()
@@ -55,6 +52,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.otlpInForce = translation
 	write, otlp := ingest.NewHandlers(ingest.HandlerConfig{
 		Writer:    s.distributor,
 		Tenant:    s.requestTenant,
@@ -75,7 +73,9 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	mux.Handle("GET /api/v1/status/refill", s.refiller.StatusHandler())
 	mux.Handle("/api/v1/status/senders", s.ledger.StatusHandler())
 	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(false))
-	mux.Handle("/api/v1/", s.queries.Handler(s.newAPI()))
+	queries := api.ReadForm(s.queries.Handler(s.newAPI()))
+	mux.Handle("/api/v1/", queries)
+	mux.Handle("/federate", queries)
 	s.mountStatus(mux)
 	if s.cfg.web.enableLifecycle {
 		s.mountLifecycle(mux)
@@ -84,14 +84,14 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 		Name:        "Penstock",
 		Description: "Prometheus remote-write receiver and ingest cluster. Member " + s.identity.Name + ".",
 		Version:     version.Info(),
-		RoutePrefix: s.cfg.prefix() + "/",
+		RoutePrefix: s.cfg.externalPath() + "/",
 		Links: []web.LandingLinks{
-			{Address: s.cfg.prefix() + "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
-			{Address: s.cfg.prefix() + "/api/v1/status/refill", Text: "Refill", Description: "what this member has lost and is given back"},
-			{Address: s.cfg.prefix() + "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
-			{Address: s.cfg.prefix() + "/api/v1/status/senders?cluster=true", Text: "Senders", Description: "what each sender delivered and what became of it"},
-			{Address: s.cfg.prefix() + "/api/v1/status/flags", Text: "Flags"},
-			{Address: s.cfg.prefix() + "/api/v1/status/tsdb", Text: "TSDB status"},
+			{Address: "/api/v1/status/ring", Text: "Ring", Description: "members, their state and slots"},
+			{Address: "/api/v1/status/refill", Text: "Refill", Description: "what this member has lost and is given back"},
+			{Address: "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
+			{Address: "/api/v1/status/senders?cluster=true", Text: "Senders", Description: "what each sender delivered and what became of it"},
+			{Address: "/api/v1/status/flags", Text: "Flags"},
+			{Address: "/api/v1/status/tsdb", Text: "TSDB status"},
 			{Address: "/metrics", Text: "Metrics"},
 			{Address: "/-/ready", Text: "Readiness"},
 		},
@@ -100,7 +100,11 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 	if err != nil {
 		return nil, fmt.Errorf("landing page: %w", err)
 	}
-	mux.Handle("/{$}", landing)
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.URL.Path = s.cfg.externalPath() + "/" // It answers nothing but the path that its links begin with.
+		landing.ServeHTTP(w, r)
+	})
 	return mux, nil
 }
 
@@ -128,6 +132,10 @@ func (s *server) internalMux() *http.ServeMux {
 		Local:   s.queries.Local(s.store),
 		Tenant:  tenantOf,
 		Members: s.memberships,
+
+		Metadata:    s.knownMetadata,
+		Heads:       heads{s},
+		AcceptsFrom: s.store.AcceptsFrom,
 	}, s.logger.With("component", "internal_read"), s.reg))))
 	mux.Handle("GET /api/v1/status/queries", s.queries.StatusHandler(true))
 	s.mountStatus(mux)

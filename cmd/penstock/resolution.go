@@ -35,5 +35,6 @@ func (s *server) withResolution(ctx context.Context, r *http.Request) (context.C
 	if lookback := limit.Lookback(lookbackDelta); lookback > lookbackDelta && r.FormValue(paramLookback) == "" {
 		r.Form.Set(paramLookback, strconv.FormatFloat(lookback.Seconds(), 'f', -1, 64))
 	}
+	ctx = withScope(ctx, r, queryTenant(ctx), limit.Max > 0)
 	return downsample.WithLimit(ctx, limit), nil
 }

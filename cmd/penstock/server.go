@@ -23,6 +23,7 @@ import (
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
+	promconfig "github.com/prometheus/prometheus/config"
 
 	"github.com/penstock-io/penstock/cmd/penstock/internal/limits"
 	"github.com/penstock-io/penstock/cmd/penstock/internal/memory"
@@ -99,7 +100,12 @@ type server struct {
 	queries      *limit.Books
 	data         *dataWatch
 	introduction introduction
-	refiller     *refill.Refiller
+
+	// What status/config shows beside the limits.
+	otlpInForce   promconfig.OTLPConfig
+	bucketInForce bucket.Config // The zero value without a bucket.
+
+	refiller *refill.Refiller
 
 	redundant        prometheus.Gauge
 	public, internal *listener

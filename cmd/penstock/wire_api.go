@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"net/http"
@@ -12,31 +13,40 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/grafana/regexp"
 	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/tsdb"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 
 	"github.com/penstock-io/penstock/cmd/penstock/internal/memory"
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/api"
+	"github.com/penstock-io/penstock/querier/dedup"
 	"github.com/penstock-io/penstock/querier/limit"
 )
 
 // newAPI is Prometheus' HTTP API over the deduplicated read path.
 func (s *server) newAPI() http.Handler {
 	start := time.Now()
+	parser := newParser()
+	engine := s.newEngine(parser)
 	return api.New(api.Config{
-		Engine:    s.newEngine(),
+		Engine:    s.cached(untrimmed{engine}),
 		Queryable: s.deduplicated(),
-		Exemplars: limit.Exemplars(s.querier),
+		Exemplars: dedup.Exemplars(limit.Exemplars(s.querier), s.dedupConfig()),
+		Parser:    parser,
+		Features:  s.knownFeatures(parser),
 		// Not s.ready: a member that replays still answers from the others, and
 		// completeness counts it as missing; one that stops answers until its
 		// listener closes, because load balancers take a while to turn away.
 		Ready:  func() bool { return true },
 		Params: s.queryContext,
+		Notes:  querier.WithNotes,
 
 		Metadata:   s.metricMetadata,
 		TSDBStats:  s.tsdbStats,
+		Explain:    &api.ExplainConfig{Engine: engine, Select: s.explainSelect},
 		BlockMetas: func(ctx context.Context) []tsdb.BlockMeta { return s.store.Blocks(queryTenant(ctx)) },
 
 		Flags: s.cfg.flags,
@@ -52,23 +62,24 @@ func (s *server) newAPI() http.Handler {
 		Gatherer:    s.reg,
 		ExternalURL: s.cfg.web.externalURL,
 		Turn:        s.queries.Turn,
+		ConfigYAML:  s.configYAML,
+		CORSOrigin:  s.corsOrigin(),
+
+		LookbackDelta: lookbackDelta,
+		RemoteRead: api.RemoteRead{
+			MaxSamples:    cmp.Or(s.cfg.query.readSamples, -1),
+			MaxConcurrent: s.cfg.query.readsAtOnce,
+			FrameBytes:    s.cfg.query.readFrameBytes,
+		},
 	}, s.logger.With("component", "api"), s.reg)
 }
 
-// metricMetadata is this member's copy of what senders told of their metrics;
-// every member has one.
-func (s *server) metricMetadata(ctx context.Context, metric string, limit, _ int) map[string][]api.Metadata {
-	out := map[string][]api.Metadata{}
-	for _, m := range s.metadata.Get(queryTenant(ctx), metric, limit) {
-		out[m.Name] = []api.Metadata{{Type: string(m.Type), Unit: m.Unit, Help: m.Help}}
+// corsOrigin matches the origins that --web.cors.origin names; nil is none.
+func (s *server) corsOrigin() *regexp.Regexp {
+	if s.cfg.web.corsOrigin == "" {
+		return nil
 	}
-	return out
-}
-
-// tsdbStats is the cardinality of this member's head.
-func (s *server) tsdbStats(ctx context.Context, limit int) (api.TSDBStats, error) {
-	stats, err := s.store.Stats(queryTenant(ctx), "__name__", limit)
-	return api.TSDBStats{Stats: stats}, err
+	return relabel.MustNewRegexp(s.cfg.web.corsOrigin).Regexp // It was checked at the start.
 }
 
 func (s *server) runtimeInfo(start time.Time) v1.RuntimeInfo {

@@ -45,7 +45,7 @@ func (s *server) openBucket() error {
 	}
 	s.onStop("close bucket", bkt.Close)
 	blocks := bucket.NewBlocks(bkt, time.Now)
-	s.bucketBlocks = blocks
+	s.bucketBlocks, s.bucketInForce = blocks, bucketCfg
 	s.openBlockIndex(blocks)
 
 	blockDuration := time.Duration(s.cfg.storage.blockDuration)

@@ -14,6 +14,7 @@ import (
 func (s *server) wireQueries() error {
 	s.queries = limit.New(limit.Config{
 		LimitsOf:       s.queryLimits,
+		Parser:         newParser(),
 		Tenant:         s.requestTenant,
 		MaxConcurrency: s.cfg.query.limits.concurrency,
 		QueueWait:      time.Duration(s.cfg.query.limits.queueWait),

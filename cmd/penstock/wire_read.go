@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/util/features"
 
 	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/querier"
@@ -30,12 +31,16 @@ const engineTimeout = 24 * time.Hour
 // wireReads stacks the read path: engine over dedup over accounts over the fan-out.
 func (s *server) wireReads() error {
 	cfg := querier.Config{
-		Local:    s.queries.Local(s.store),
-		Members:  s.memberships,
-		Client:   s.client,
-		Joined:   downsample.WithJoined,
-		Received: func(ctx context.Context, bytes int64) error { return limit.From(ctx).Received(bytes) },
-		Turn:     s.queries.Turn,
+		Local:       s.queries.Local(s.store),
+		Members:     s.memberships,
+		AcceptsFrom: s.store.AcceptsFrom,
+		Client:      s.client,
+		Joined:      downsample.WithJoined,
+		Received:    func(ctx context.Context, bytes int64) error { return limit.From(ctx).Received(bytes) },
+		Turn:        s.queries.Turn,
+
+		Metadata: s.knownMetadata,
+		Heads:    heads{s},
 	}
 	if s.blocks != nil { // a nil *Store in the interface would not be nil
 		cfg.Blocks = s.blocks
@@ -46,22 +51,45 @@ func (s *server) wireReads() error {
 
 // deduplicated is the fan-out with the replicas of HA pairs made one.
 func (s *server) deduplicated() storage.SampleAndChunkQueryable {
-	return dedup.Queryable(limit.Queryable(s.querier), dedup.Config{ReplicaLabels: s.cfg.query.replicaLabels})
+	return dedup.Queryable(limit.Queryable(s.querier), s.dedupConfig())
+}
+
+func (s *server) dedupConfig() dedup.Config {
+	return dedup.Config{ReplicaLabels: s.cfg.query.replicaLabels}
+}
+
+// newParser takes the language that a Prometheus without further flags takes.
+func newParser() parser.Parser {
+	return parser.NewParser(parser.Options{ExperimentalDurationExpr: true})
+}
+
+// knownFeatures is what clients may ask for at /api/v1/features, without what the API says of itself.
+func (s *server) knownFeatures(parser parser.Parser) features.Collector {
+	r := features.NewRegistry()
+	r.Set(features.API, "lifecycle", s.cfg.web.enableLifecycle)
+	r.Enable(features.API, "otlp_write_receiver")
+	for _, name := range []string{"delta_conversion", "native_delta_ingestion"} {
+		r.Disable(features.OTLPReceiver, name)
+	}
+	r.Enable(features.TSDB, "exemplar_storage")
+	r.Enable(features.TSDB, "native_histograms")
+	s.newEngineFor(1, nil, parser, r) // An engine says what it can do when it is made. Those that answer are made with the first query.
+	return r
 }
 
 // newEngine is an engine for each number of samples that a tenant may hold. The metrics of Prometheus' own are those of the
 // queries under --query.max-samples.
-func (s *server) newEngine() promql.QueryEngine {
+func (s *server) newEngine(parser parser.Parser) promql.QueryEngine {
 	return s.queries.Engine(func(maxSamples int64) promql.QueryEngine {
 		var reg prometheus.Registerer
 		if maxSamples == int64(s.cfg.query.maxSamples) {
 			reg = s.reg
 		}
-		return s.newEngineFor(maxSamples, reg)
+		return s.newEngineFor(maxSamples, reg, parser, nil)
 	})
 }
 
-func (s *server) newEngineFor(maxSamples int64, reg prometheus.Registerer) *promql.Engine {
+func (s *server) newEngineFor(maxSamples int64, reg prometheus.Registerer, parser parser.Parser, known features.Collector) *promql.Engine {
 	return promql.NewEngine(promql.EngineOpts{
 		Logger:                   s.logger.With("component", "engine"),
 		Reg:                      reg,
@@ -72,7 +100,8 @@ func (s *server) newEngineFor(maxSamples int64, reg prometheus.Registerer) *prom
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,
 		EnablePerStepStats:       true,
-		Parser:                   parser.NewParser(parser.Options{}),
+		FeatureRegistry:          known,
+		Parser:                   parser,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/grafana/regexp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/util/features"
 	"github.com/prometheus/prometheus/util/httputil"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 )
@@ -25,6 +27,9 @@ const (
 	// requestBytesMax bounds the body of a request: of a form Go's own parser takes 10 MiB, of a
 	// remote read Prometheus' decoder takes 32.
 	requestBytesMax = 32 << 20
+
+	// lookbackDefault is Prometheus' own.
+	lookbackDefault = 5 * time.Minute
 )
 
 // Config is what the API answers from. Engine, Queryable, Exemplars, Ready and Params are needed; what is nil or empty of
@@ -41,15 +46,23 @@ type Config struct {
 	// Its error is answered with 400.
 	Params func(*http.Request) (context.Context, error)
 
+	// Notes returns a context whose queries tell note of each warning and of the error with which they end; note is safe
+	// for concurrent use. It is for answers in which the storage cannot say so itself. Nil: nothing is told.
+	Notes func(ctx context.Context, note func(error)) context.Context
+
 	// Metadata returns what is known of metric families, of all if metric is empty. The limits are advice, negative is none.
-	Metadata func(ctx context.Context, metric string, limit, limitPerMetric int) map[string][]Metadata
+	Metadata func(ctx context.Context, metric string, limit, limitPerMetric int) (map[string][]Metadata, error)
 	// TSDBStats returns the cardinality of the heads, with at most limit entries a list.
 	TSDBStats func(ctx context.Context, limit int) (TSDBStats, error)
 	// BlockMetas returns the blocks on local disk.
 	BlockMetas func(ctx context.Context) []tsdb.BlockMeta
 
+	// Explain answers queries with explain=dedup. Nil: the parameter is not looked at, as by Prometheus.
+	Explain *ExplainConfig
+
+	Features    features.Collector // What is known beside what this package knows; nil: nothing.
 	Flags       map[string]string
-	ConfigYAML  string // The configuration that is in force, without secrets.
+	ConfigYAML  func() string // The configuration that is in force, without secrets.
 	BuildInfo   BuildInfo
 	RuntimeInfo func() (v1.RuntimeInfo, error)
 	Gatherer    prometheus.Gatherer // Of this process' own metrics.
@@ -58,9 +71,19 @@ type Config struct {
 	CORSOrigin *regexp.Regexp
 	// Turn waits for leave to encode an answer, and returns what gives it back. Nil: there is nothing to wait for.
 	Turn func(context.Context) (func(), error)
+	// LookbackDelta is for how long a sample is the newest of its series, in /federate. 0: five minutes.
+	LookbackDelta time.Duration
+	RemoteRead    RemoteRead
 }
 
-// New returns the handler of /api/v1/. Remote write is not part of it. The registerer may be nil.
+// RemoteRead bounds /api/v1/read for clients outside of the cluster. Zero values are Prometheus' defaults.
+type RemoteRead struct {
+	MaxSamples    int // In an answer that is not streamed. Negative: no bound.
+	MaxConcurrent int // Reads at once; further ones wait.
+	FrameBytes    int // Of a frame of a streamed answer.
+}
+
+// New returns the handler of /api/v1/ and /federate. Remote write is not part of it. The registerer may be nil.
 func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
 	cfg = withDefaults(cfg)
 	router := route.New()
@@ -69,8 +92,20 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) http.Handle
 	promAPI.Register(router)
 
 	mux := http.NewServeMux()
-	mux.Handle(prefix+"/", http.StripPrefix(prefix, router))
+	theirs := http.StripPrefix(prefix, router)
+	mux.Handle(prefix+"/", theirs)
 	own := &handlers{cfg: cfg, logger: logger}
+	if cfg.Explain != nil {
+		explained := httputil.CompressionHandler{Handler: own.newExplain(cfg)}
+		for _, path := range []string{"/query", "/query_range"} {
+			mux.Handle(prefix+path, own.explain(theirs, explained))
+		}
+	}
+	mux.Handle("POST "+prefix+"/read", own.read(theirs))
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		mux.Handle(method+" "+prefix+"/query_exemplars", httputil.CompressionHandler{Handler: own.exemplars(theirs)})
+	}
+	mux.Handle("GET "+pathFederate, httputil.CompressionHandler{Handler: http.HandlerFunc(own.federate)})
 	for path, answer := range map[string]answerFunc{
 		"/metadata":           own.metadata,
 		"/status/config":      own.config,
@@ -103,6 +138,13 @@ func withDefaults(cfg Config) Config {
 	if cfg.Gatherer == nil {
 		cfg.Gatherer = prometheus.NewRegistry()
 	}
+	if cfg.ConfigYAML == nil {
+		cfg.ConfigYAML = func() string { return "{}\n" }
+	}
+	if cfg.LookbackDelta <= 0 {
+		cfg.LookbackDelta = lookbackDefault
+	}
+	cfg.RemoteRead = cfg.RemoteRead.withDefaults()
 	if cfg.CORSOrigin == nil {
 		cfg.CORSOrigin = regexp.MustCompile("^$") // No request has an empty origin.
 	}
@@ -118,6 +160,10 @@ func (h *handlers) withParams(next http.Handler) http.Handler {
 		}
 		if !h.cfg.Ready() {
 			h.respondError(w, r, &apiError{http.StatusServiceUnavailable, "unavailable", errNotReady})
+			return
+		}
+		if err := checkForm(r); err != nil {
+			h.respondError(w, r, badData(err))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, requestBytesMax)

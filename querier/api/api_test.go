@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/util/annotations"
+	v1 "github.com/prometheus/prometheus/web/api/v1"
 	"github.com/stretchr/testify/require"
 )
 
@@ -97,22 +98,26 @@ func server(t *testing.T, configure ...func(*Config)) *httptest.Server {
 		Exemplars: db,
 		Ready:     func() bool { return true },
 		Params:    params,
-		Metadata: func(_ context.Context, metric string, _, _ int) map[string][]Metadata {
+		Metadata: func(_ context.Context, metric string, _, _ int) (map[string][]Metadata, error) {
 			all := map[string][]Metadata{
 				"up":    {{Type: "gauge", Help: "Is it up."}, {Type: "unknown", Help: "Other."}},
 				"other": {{Type: "counter", Unit: "seconds", Help: "h"}},
 			}
 			if metric != "" {
-				return map[string][]Metadata{metric: all[metric]}
+				return map[string][]Metadata{metric: all[metric]}, nil
 			}
-			return all
+			return all, nil
 		},
 		TSDBStats: func(_ context.Context, limit int) (TSDBStats, error) {
-			return TSDBStats{Stats: db.Head().Stats("__name__", limit), Chunks: 7}, nil
+			s := db.Head().Stats("__name__", limit)
+			return TSDBStats{Status: v1.TSDBStatus{
+				HeadStats:               v1.HeadStats{NumSeries: s.NumSeries, ChunkCount: 7, MinTime: s.MinTime, MaxTime: s.MaxTime, NumLabelPairs: s.IndexPostingStats.NumLabelPairs},
+				SeriesCountByMetricName: v1.TSDBStatsFromIndexStats(s.IndexPostingStats.CardinalityMetricsStats),
+			}}, nil
 		},
 		BlockMetas: func(context.Context) []tsdb.BlockMeta { return []tsdb.BlockMeta{{Version: 1}} },
 		Flags:      map[string]string{"web.listen-address": ":9009"},
-		ConfigYAML: "a: b\n",
+		ConfigYAML: func() string { return "a: b\n" },
 		BuildInfo:  BuildInfo{ApplicationVersion: "0.1.0"},
 		CORSOrigin: regexp.MustCompile(`^(?:https://good\.example)$`),
 	}

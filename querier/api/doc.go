@@ -7,7 +7,7 @@
 //	                                                      │
 //	               ┌──────────────────────────────────────┤
 //	  ours: metadata, status/{config,flags,buildinfo,     │ everything else:
-//	        tsdb,tsdb/blocks}                             │ Prometheus' own web/api/v1
+//	        tsdb,tsdb/blocks}, explain=dedup              │ Prometheus' own web/api/v1
 //
 // Prometheus' handlers answer whatever they can, so that parameters, limits, encodings and errors are
 // exactly those that clients know. Ours stand before those whose answer a Prometheus takes from its scrape

@@ -31,7 +31,9 @@ func (h *handlers) metadata(r *http.Request) (any, *apiError) {
 	}
 	known := map[string][]Metadata{}
 	if h.cfg.Metadata != nil {
-		known = h.cfg.Metadata(r.Context(), r.FormValue("metric"), limit, limitPerMetric)
+		if known, err = h.cfg.Metadata(r.Context(), r.FormValue("metric"), limit, limitPerMetric); err != nil {
+			return nil, internal(err)
+		}
 	}
 	out := make(map[string][]Metadata, len(known))
 	for _, name := range slices.Sorted(maps.Keys(known)) {

@@ -4,8 +4,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -21,12 +23,14 @@ import (
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 )
 
-// Bounds of /api/v1/read for clients outside of the cluster: Prometheus' defaults.
-const (
-	readSamplesMax    = 50_000_000 // In an answer that is not streamed.
-	readsMax          = 10         // At once.
-	readFrameBytesMax = 1 << 20
-)
+// withDefaults fills in Prometheus' own.
+func (r RemoteRead) withDefaults() RemoteRead {
+	const samples, atOnce, frameBytes = 50_000_000, 10, 1 << 20
+	r.MaxSamples = cmp.Or(r.MaxSamples, samples)
+	r.MaxConcurrent = cmp.Or(r.MaxConcurrent, atOnce)
+	r.FrameBytes = cmp.Or(r.FrameBytes, frameBytes)
+	return r
+}
 
 // newPrometheusAPI calls NewAPI, whose parameters change with nearly every release of Prometheus, and nothing
 // else in the project does. Everything below serves that call.
@@ -48,7 +52,7 @@ func newPrometheusAPI(cfg Config, logger *slog.Logger, reg prometheus.Registerer
 		false, 0, // No search.
 		logger,
 		func(context.Context) v1.RulesRetriever { return nothing{} },
-		readSamplesMax, readsMax, readFrameBytesMax,
+		max(cfg.RemoteRead.MaxSamples, 0), cfg.RemoteRead.MaxConcurrent, cfg.RemoteRead.FrameBytes,
 		false, // Not an agent.
 		cfg.CORSOrigin,
 		cfg.RuntimeInfo,
@@ -77,18 +81,23 @@ func errorCode[N any](_ N, err error) (int, bool) {
 	return http.StatusServiceUnavailable, errors.Is(err, tsdb.ErrNotReady)
 }
 
-// newFeatures lists what clients may probe at /features.
+// newFeatures adds what holds for this API to the features that clients may probe at /features.
 func newFeatures(cfg Config) features.Collector {
-	r := features.NewRegistry()
+	r := cfg.Features
+	if r == nil {
+		r = features.NewRegistry()
+	}
 	for _, name := range []string{
-		"exclude_alerts", "label_values_match", "openapi_3.1", "openapi_3.2",
-		"query_stats", "query_warnings", "time_range_labels", "time_range_series",
+		"exclude_alerts", "label_values_match", "openapi_3.1", "openapi_3.2", "query_stats", "query_warnings",
+		"remote_write_receiver", "time_range_labels", "time_range_series",
 	} {
 		r.Enable(features.API, name)
 	}
-	r.Enable(features.API, "remote_write_receiver")
-	for _, name := range []string{"admin", "lifecycle", "otlp_write_receiver", "search"} {
-		r.Set(features.API, name, false)
+	for _, name := range []string{"admin", "search"} {
+		r.Disable(features.API, name)
+	}
+	for _, name := range v1.FuzzAlgorithms() { // As Prometheus, which has them with or without the search.
+		r.Enable(features.API, "search_fuzz_alg_"+name)
 	}
 	cfg.Parser.RegisterFeatures(r)
 	return r
@@ -106,8 +115,8 @@ func (nothing) DroppedAlertmanagers() []*url.URL            { return nil }
 func (nothing) RuleGroups() []*rules.Group                  { return nil }
 func (nothing) AlertingRules() []*rules.AlertingRule        { return nil }
 
-func (nothing) ScrapePoolConfig(string) (*config.ScrapeConfig, error) {
-	return nil, errors.New("this process scrapes nothing")
+func (nothing) ScrapePoolConfig(name string) (*config.ScrapeConfig, error) {
+	return nil, fmt.Errorf("scrape pool %q not found", name) // As Prometheus says it.
 }
 
 // noAdmin stands where a Prometheus has its one TSDB. The admin API is off, and what reads from it has handlers of ours.

@@ -39,6 +39,14 @@ type response struct {
 	Data      any    `json:"data,omitempty"`
 	ErrorType string `json:"errorType,omitempty"`
 	Error     string `json:"error,omitempty"`
+
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// warnedData is the data of an answer in which something is lacking.
+type warnedData struct {
+	data     any
+	warnings []error
 }
 
 func (h *handlers) handle(answer answerFunc) http.Handler {
@@ -48,11 +56,23 @@ func (h *handlers) handle(answer answerFunc) http.Handler {
 			h.respondError(w, r, apiErr)
 			return
 		}
-		h.respond(w, r, http.StatusOK, response{Status: "success", Data: data})
+		answer := response{Status: "success", Data: data}
+		if d, ok := data.(warnedData); ok {
+			answer.Data = d.data
+			for _, warning := range d.warnings {
+				answer.Warnings = append(answer.Warnings, warning.Error())
+			}
+		}
+		h.respond(w, r, http.StatusOK, answer)
 	})
 }
 
+// respondError answers in Prometheus' form, which for what it scrapes is plain text.
 func (h *handlers) respondError(w http.ResponseWriter, r *http.Request, e *apiError) {
+	if r.URL.Path == pathFederate {
+		http.Error(w, e.err.Error(), e.status)
+		return
+	}
 	h.respond(w, r, e.status, response{Status: "error", ErrorType: e.kind, Error: e.err.Error()})
 }
 

@@ -30,14 +30,14 @@ type BuildInfo struct {
 	ApplicationVersion string `json:"applicationVersion"` // Of Penstock.
 }
 
-// TSDBStats is the cardinality of the heads that the answer of status/tsdb is made of.
+// TSDBStats is the answer of status/tsdb, and what is lacking in it.
 type TSDBStats struct {
-	*tsdb.Stats
-	Chunks int64 // In the heads.
+	Status   v1.TSDBStatus
+	Warnings []error
 }
 
 func (h *handlers) config(*http.Request) (any, *apiError) {
-	return map[string]string{"yaml": h.cfg.ConfigYAML}, nil
+	return map[string]string{"yaml": h.cfg.ConfigYAML()}, nil
 }
 
 func (h *handlers) flags(*http.Request) (any, *apiError) { return h.cfg.Flags, nil }
@@ -61,22 +61,15 @@ func (h *handlers) tsdbStatus(r *http.Request) (any, *apiError) {
 		return nil, &apiError{http.StatusNotFound, "not_found", errors.New("there are no statistics")}
 	}
 	s, err := h.cfg.TSDBStats(r.Context(), limit)
-	if err != nil {
+	switch {
+	case errors.Is(err, tsdb.ErrNotReady):
+		return nil, &apiError{http.StatusServiceUnavailable, "unavailable", err}
+	case err != nil:
 		return nil, internal(err)
+	case len(s.Warnings) > 0:
+		return warnedData{s.Status, s.Warnings}, nil
 	}
-	return v1.TSDBStatus{
-		HeadStats: v1.HeadStats{
-			NumSeries:     s.NumSeries,
-			ChunkCount:    s.Chunks,
-			MinTime:       s.MinTime,
-			MaxTime:       s.MaxTime,
-			NumLabelPairs: s.IndexPostingStats.NumLabelPairs,
-		},
-		SeriesCountByMetricName:     v1.TSDBStatsFromIndexStats(s.IndexPostingStats.CardinalityMetricsStats),
-		LabelValueCountByLabelName:  v1.TSDBStatsFromIndexStats(s.IndexPostingStats.CardinalityLabelStats),
-		MemoryInBytesByLabelName:    v1.TSDBStatsFromIndexStats(s.IndexPostingStats.LabelValueStats),
-		SeriesCountByLabelValuePair: v1.TSDBStatsFromIndexStats(s.IndexPostingStats.LabelValuePairsStats),
-	}, nil
+	return s.Status, nil
 }
 
 func (h *handlers) tsdbBlocks(r *http.Request) (any, *apiError) {

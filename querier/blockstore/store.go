@@ -51,6 +51,9 @@ const (
 	DefaultMaxBytes = 10 << 30
 	// DefaultMaxQueryBytes is some 500 million samples as they are stored, ten times what the engine's default lets a query hold.
 	DefaultMaxQueryBytes = 1 << 30
+	// retryFirst is how soon the bucket is listed again when that failed. Each further failure doubles it, up to SyncInterval: a
+	// member that was started while the store was down has no answers before it was listed.
+	retryFirst = time.Second
 	// freshEnough is how old a list may be for a question that is asked again because a block was gone.
 	freshEnough = 5 * time.Second
 	// DefaultTenant is the tenant of blocks that have none; it is Thanos' name for it.
@@ -85,6 +88,7 @@ type Config struct {
 	Now  func() time.Time
 
 	guesses *guesses // Nil are the default ones.
+	retry   time.Duration
 }
 
 // Store answers queries from the bucket. Its methods are safe for concurrent use.
@@ -133,6 +137,9 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, er
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.retry <= 0 {
+		cfg.retry = retryFirst
+	}
 	if cfg.guesses == nil {
 		g := defaultGuesses()
 		cfg.guesses = &g
@@ -148,21 +155,25 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Store, er
 }
 
 // Run lists the bucket at once and then every SyncInterval, until ctx is done. A listing that fails is logged and counted,
-// and the blocks of the one before stay; it returns nil. It may run once.
+// and tried again sooner, while the blocks of the one before stay; it returns nil. It may run once.
 func (s *Store) Run(ctx context.Context) error {
-	ticker := time.NewTicker(s.cfg.SyncInterval)
-	defer ticker.Stop()
 	first := sync.OnceFunc(func() { close(s.tried) })
+	retry := s.cfg.retry
 	for {
-		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
-			s.logger.Warn("cannot list the bucket; queries go on with the blocks known", "bucket", s.cfg.Blocks.Name(), "err", err)
+		wait := s.cfg.SyncInterval
+		if err := s.refresh(ctx); err == nil {
+			retry = s.cfg.retry
+		} else if ctx.Err() == nil {
+			wait = min(wait, retry)
+			retry *= 2
+			s.logger.Warn("cannot list the bucket; queries go on with the blocks known", "bucket", s.cfg.Blocks.Name(), "retry_in", wait, "err", err)
 		}
 		first()
 		s.cache.closeIdle()
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
 	}
 }
@@ -233,6 +244,23 @@ func (s *Store) Tried() <-chan struct{} { return s.tried }
 
 // Synced says whether the bucket was listed at least once.
 func (s *Store) Synced() bool { return s.view.Load() != nil }
+
+// Empty tells whether the bucket surely has no block of a tenant in the closed interval [mint, maxt], in ms: as surely as Querier would
+// find none.
+func (s *Store) Empty(tenant string, mint, maxt int64) bool {
+	v, err := s.current()
+	return err == nil && len(v.overlapping(tenant, mint, maxt)) == 0
+}
+
+// Version names what is known of a tenant's blocks in the closed interval [mint, maxt], in ms: it is another one when some were added,
+// taken away or made anew. raw is whether no downsampled block is read for that time, unless a question wants it.
+func (s *Store) Version(tenant string, mint, maxt int64) (version uint64, raw bool) {
+	v := s.view.Load()
+	if v == nil {
+		return 0, true
+	}
+	return v.version(tenant, mint, maxt), v.raw(tenant, mint, maxt)
+}
 
 // Querier returns a querier over the tenant's blocks in [mint, maxt], in ms. Blocks are fetched when it is asked, under the
 // context of the asking. It fails when the list of blocks is missing or too old to be trusted.

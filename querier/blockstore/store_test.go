@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -327,6 +328,26 @@ func TestRunStopsWithItsContext(t *testing.T) {
 	err := s.Run(ctx)
 	require.NoError(t, err)
 	require.False(t, errors.Is(err, context.Canceled))
+}
+
+// TestListingIsTriedAgain: who starts while the bucket is down does not wait for the next regular listing.
+func TestListingIsTriedAgain(t *testing.T) {
+	f := newFixture(t)
+	f.add(ours("t1", "m1"), nil, newSeries(0, 3, "__name__", "up"))
+	f.faulty.FailWhen(func(call int, _, _ string) (buckettest.Fault, bool) { return buckettest.FailBefore, call <= 3 })
+	s, err := New(Config{
+		Blocks: bucket.NewBlocks(f.faulty, nil), Dir: f.dir, SyncInterval: time.Hour, retry: time.Millisecond,
+	}, nil, nil)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = s.Run(ctx) })
+	<-s.Tried()
+	require.Eventually(t, s.Synced, time.Minute, time.Millisecond)
+	cancel()
+	running.Wait()
+	require.Equal(t, 1, s.Len())
+	require.NoError(t, s.Close())
 }
 
 // TestMergeFunctionDecides has copies that differ, and a rule for them.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -94,6 +95,36 @@ func (v *view) overlapping(tenant string, mint, maxt int64) []*block {
 		}
 	}
 	return found
+}
+
+// version is another one when there are other blocks of the tenant in the closed interval [mint, maxt].
+func (v *view) version(tenant string, mint, maxt int64) uint64 {
+	h := xxhash.New()
+	for _, b := range v.overlapping(tenant, mint, maxt) {
+		_, _ = h.Write(b.id[:]) // It never fails.
+	}
+	return h.Sum64()
+}
+
+// raw tells whether raw blocks have all of the time in [mint, maxt] that downsampled ones have: then none of these is read unless a
+// question wants it.
+func (v *view) raw(tenant string, mint, maxt int64) bool {
+	groups := map[string][]downsample.Block{}
+	coarse := false
+	for _, b := range v.overlapping(tenant, mint, maxt) {
+		coarse = coarse || b.cover.Resolution > downsample.Raw
+		groups[b.group] = append(groups[b.group], b.cover)
+	}
+	if !coarse {
+		return true
+	}
+	for _, group := range groups {
+		pieces, _ := downsample.Cover(group, mint, maxt, downsample.Limit{})
+		if slices.ContainsFunc(pieces, func(p downsample.Piece) bool { return group[p.Block].Resolution > downsample.Raw }) {
+			return false
+		}
+	}
+	return true
 }
 
 func (b *block) overlaps(mint, maxt int64) bool { return b.mint <= maxt && mint < b.maxt }

@@ -130,6 +130,44 @@ func BenchmarkRangeQuery(b *testing.B) {
 	b.Run("pair-dedup=false", func(b *testing.B) { query(WithEnabled(b.Context(), false), b, pair) })
 }
 
+// BenchmarkInstantQuery asks for the newest values of 2,000 targets, of which nobody knows yet whether the preferred replica is late.
+func BenchmarkInstantQuery(b *testing.B) {
+	engine := promqltest.NewTestEngine(b, false, 0, 1_000_000)
+	stored := func(replicas ...string) storage.SampleAndChunkQueryable {
+		db := teststorage.New(b)
+		app := db.AppenderV2(b.Context())
+		for i := range 2000 {
+			for n, replica := range replicas {
+				lset := labels.FromStrings("__name__", "x", "cluster", "eu-1", "instance", fmt.Sprint(i), "job", fmt.Sprint(i%10), "replica", replica)
+				for t := int64(n * 5000); t < 3_600_000; t += 15_000 {
+					_, err := app.Append(0, lset, 0, t, float64(t/100), nil, nil, storage.AOptions{})
+					require.NoError(b, err)
+				}
+			}
+		}
+		require.NoError(b, app.Commit())
+		return db
+	}
+	lone, pair := stored(""), stored("a", "b")
+	for _, expr := range []string{"x", "topk(10, x)", "sum by (job) (rate(x[5m]))"} {
+		query := func(ctx context.Context, q storage.Queryable) func(*testing.B) {
+			return func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					query, err := engine.NewInstantQuery(ctx, q, nil, expr, time.UnixMilli(3_600_000))
+					require.NoError(b, err)
+					require.NoError(b, query.Exec(ctx).Err)
+					query.Close()
+				}
+			}
+		}
+		b.Run(expr+"/lone", query(b.Context(), lone))
+		b.Run(expr+"/lone-through-dedup", query(b.Context(), Queryable(lone, byReplica)))
+		b.Run(expr+"/pair", query(b.Context(), Queryable(pair, byReplica)))
+		b.Run(expr+"/pair-dedup=false", query(WithEnabled(b.Context(), false), Queryable(pair, byReplica)))
+	}
+}
+
 // TestWindowIsBounded: what a series keeps in memory does not grow with its length.
 func TestWindowIsBounded(t *testing.T) {
 	always := func(int64) bool { return true }

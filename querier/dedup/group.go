@@ -22,6 +22,7 @@ type groupedSet struct {
 	rule       rule
 	mint, maxt int64
 	sorted     bool
+	untrimmed  bool   // whether series of one replica may show samples outside of mint and maxt
 	limit      int    // of groups; 0: none
 	shardIndex uint64 // of shardCount, which is 0 if all are wanted
 	shardCount uint64
@@ -33,6 +34,8 @@ type groupedSet struct {
 	next    int              // in members
 	shown   int
 	cur     storage.Series
+
+	replicas []storage.Series // that cur is made of, in order of preference
 }
 
 // member is one replica of a group.
@@ -59,10 +62,14 @@ func (s *groupedSet) Next() bool {
 	}
 	s.shown++
 	lset, replicas := s.groups[s.members[first].group], s.series[first:s.next]
-	if len(replicas) == 1 {
-		s.cur = &trimmed{lset: lset, inner: replicas[0], mint: s.mint, maxt: s.maxt}
-	} else {
+	s.replicas = replicas
+	switch {
+	case len(replicas) > 1:
 		s.cur = &stitched{lset: lset, replicas: replicas, rule: s.rule, mint: s.mint, maxt: s.maxt}
+	case s.untrimmed:
+		s.cur = &lone{lset: lset, Series: replicas[0]}
+	default:
+		s.cur = &trimmed{lset: lset, inner: replicas[0], mint: s.mint, maxt: s.maxt}
 	}
 	return true
 }
@@ -70,14 +77,57 @@ func (s *groupedSet) Next() bool {
 // collect reads the inner set and finds out which series belong together. It reports
 // whether that went well.
 func (s *groupedSet) collect() bool {
+	replicated := false
+	for s.inner.Next() {
+		series := s.inner.At()
+		s.members = append(s.members, member{series: series})
+		replicated = replicated || s.hasReplicaLabel(series.Labels())
+	}
+	if s.inner.Err() != nil {
+		return false
+	}
+	if replicated {
+		s.group()
+		return true
+	}
+	kept := s.members[:0]
+	for _, m := range s.members { // Each is what it is.
+		if lset := m.series.Labels(); s.inShard(lset) {
+			m.group = len(s.groups)
+			s.groups = append(s.groups, lset)
+			kept = append(kept, m)
+		}
+	}
+	s.members = kept
+	return true
+}
+
+// hasReplicaLabel tells whether a series is one of a replica.
+func (s *groupedSet) hasReplicaLabel(lset labels.Labels) bool {
+	for _, name := range s.names {
+		if lset.Has(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *groupedSet) inShard(lset labels.Labels) bool {
+	return s.shardCount == 0 || labels.StableHash(lset)%s.shardCount == s.shardIndex
+}
+
+// group finds the groups of the members, and drops those that are of another shard.
+func (s *groupedSet) group() {
 	var (
-		byHash = map[uint64][]int{}
+		// The groups of one hash, which is mostly one: the latest by hash, and before it the others.
+		latest = make(map[uint64]int, len(s.members)/2)
+		before []int // by group; -1: none
 		b      labels.ScratchBuilder
 		lset   labels.Labels // reused
 	)
-	for s.inner.Next() {
-		series := s.inner.At()
-		full := series.Labels()
+	kept := s.members[:0]
+	for _, m := range s.members {
+		full := m.series.Labels()
 		b.Reset()
 		full.Range(func(l labels.Label) {
 			if !slices.Contains(s.names, l.Name) {
@@ -85,24 +135,27 @@ func (s *groupedSet) collect() bool {
 			}
 		})
 		b.Overwrite(&lset)
-		if s.shardCount > 0 && labels.StableHash(lset)%s.shardCount != s.shardIndex {
+		if !s.inShard(lset) {
 			continue
 		}
 		hash := lset.Hash()
-		group := -1
-		for _, g := range byHash[hash] {
-			if labels.Equal(s.groups[g], lset) {
-				group = g
-			}
+		group, found := latest[hash]
+		if !found {
+			group = -1
+		}
+		last := group
+		for group >= 0 && !labels.Equal(s.groups[group], lset) {
+			group = before[group]
 		}
 		if group < 0 {
 			group = len(s.groups)
-			s.groups = append(s.groups, b.Labels())
-			byHash[hash] = append(byHash[hash], group)
+			s.groups, before = append(s.groups, b.Labels()), append(before, last)
+			latest[hash] = group
 		}
-		s.members = append(s.members, member{group: group, key: s.key(full), series: series})
+		m.group, m.key = group, s.key(full)
+		kept = append(kept, m)
 	}
-	return s.inner.Err() == nil
+	s.members = kept
 }
 
 // key is what the replicas of a group are ordered by. A label that is absent counts as

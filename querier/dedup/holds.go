@@ -8,13 +8,13 @@ package dedup
 
 // usualBefore is the usual distance of the values up to i; zero if unknown.
 func (tr *track) usualBefore(i int) int64 {
-	d := tr.distancesBefore(i)
+	d := tr.distancesBefore(i, minus(tr.at(i).t, tr.rule.history))
 	return d.usual()
 }
 
-func (tr *track) distancesBefore(i int) (d distances) {
+// distancesBefore are those of the values from a time on up to i.
+func (tr *track) distancesBefore(i int, first int64) (d distances) {
 	last := tr.at(i).t
-	first := minus(last, tr.rule.history)
 	for j := i - 1; j >= tr.base && !d.full(); j-- {
 		r := tr.at(j)
 		if r.t < first {
@@ -33,7 +33,7 @@ func (tr *track) distancesBefore(i int) (d distances) {
 // the smallest distance since it last looked, which no usual distance can be below.
 func (tr *track) steadily(i int, d int64) bool {
 	if tr.steadyTo != i || 2*d > 3*tr.steadyMin {
-		before := tr.distancesBefore(i)
+		before := tr.distancesBefore(i, minus(tr.at(i).t, tr.rule.history))
 		if 2*d > 3*before.usual() {
 			return false
 		}
@@ -49,9 +49,13 @@ func (tr *track) steadily(i int, d int64) bool {
 
 // usualAfter is the usual distance of the values from i on; zero if unknown.
 func (tr *track) usualAfter(i int) int64 {
+	return tr.usualUpTo(i, plus(tr.at(i).t, tr.rule.history))
+}
+
+// usualUpTo is that of the values from i on, up to a time.
+func (tr *track) usualUpTo(i int, end int64) int64 {
 	var d distances
 	last := tr.at(i).t
-	end := plus(last, tr.rule.history)
 	for j := i + 1; !d.full() && tr.have(j); j++ {
 		r := tr.at(j)
 		if r.t > end {
@@ -66,53 +70,80 @@ func (tr *track) usualAfter(i int) int64 {
 }
 
 // usualUntil is the usual distance of replica n's values up to i. If it has too few of
-// them, that of the first other replica which shows values soon after: replicas mostly
-// scrape alike. Zero if unknown.
+// them, that of the first other replica which shows values soon after, or else at that
+// time: replicas mostly scrape alike. Zero if unknown.
 func (s *stitch) usualUntil(n, i int) int64 {
-	tr := &s.tracks[n]
-	t := tr.at(i).t
-	if usual := tr.usualBefore(i); usual > 0 {
-		return usual
-	}
-	for k := range s.tracks {
-		other := &s.tracks[k]
-		if k == n {
-			continue
-		}
-		other.position(s.floor)
-		other.haveAfter(t)
-		j := other.nextValue(other.search(t))
-		if j < 0 || other.at(j).t > plus(t, s.rule.bridge) {
-			continue
-		}
-		if usual := other.usualAfter(j); usual > 0 {
-			return usual
+	t := s.tracks[n].at(i).t
+	usual := s.tracks[n].usualBefore(i)
+	for k := 0; k < len(s.tracks) && usual == 0; k++ {
+		if k != n {
+			usual = s.usualSoonAfter(k, t)
 		}
 	}
-	return 0
+	for k := 0; k < len(s.tracks) && usual == 0; k++ {
+		if k != n {
+			usual = s.tracks[k].usualHitherto(t)
+		}
+	}
+	return usual
 }
 
 // usualFrom is the same for replica n's values from j on, and others shortly before.
 func (s *stitch) usualFrom(n, j int) int64 {
-	tr := &s.tracks[n]
-	t := tr.at(j).t // before reading ahead, which may move records
-	if usual := tr.usualAfter(j); usual > 0 {
-		return usual
+	t := s.tracks[n].at(j).t // before reading ahead, which may move records
+	usual := s.tracks[n].usualAfter(j)
+	for k := 0; k < len(s.tracks) && usual == 0; k++ {
+		if k != n {
+			usual = s.usualShortlyBefore(k, t)
+		}
 	}
-	for k := range s.tracks {
-		other := &s.tracks[k]
-		if k == n {
-			continue
+	for k := 0; k < len(s.tracks) && usual == 0; k++ {
+		if k != n {
+			usual = s.tracks[k].usualHence(t)
 		}
-		other.position(s.floor)
-		other.haveAfter(t)
-		i := other.lastValue(other.search(minus(t, 1)) - 1)
-		if i < 0 || other.at(i).t < minus(t, s.rule.bridge) {
-			continue
-		}
-		if usual := other.usualBefore(i); usual > 0 {
-			return usual
-		}
+	}
+	return usual
+}
+
+// usualSoonAfter is the usual distance of replica k from its first value after t on.
+func (s *stitch) usualSoonAfter(k int, t int64) int64 {
+	tr := &s.tracks[k]
+	tr.position(s.floor)
+	tr.haveAfter(t)
+	if j := tr.nextValue(tr.search(t)); j >= 0 && tr.at(j).t <= plus(t, s.rule.bridge) {
+		return tr.usualAfter(j)
+	}
+	return 0
+}
+
+// usualShortlyBefore is that of replica k up to its last value before t.
+func (s *stitch) usualShortlyBefore(k int, t int64) int64 {
+	tr := &s.tracks[k]
+	tr.position(s.floor)
+	tr.haveAfter(t)
+	if i := tr.lastValue(tr.search(minus(t, 1)) - 1); i >= 0 && tr.at(i).t >= minus(t, s.rule.bridge) {
+		return tr.usualBefore(i)
+	}
+	return 0
+}
+
+// usualHitherto is the usual distance of values at most history before t. It looks less
+// far than usualBefore, because the value at t may itself be a bridge away from
+// what is being judged; both are asked of tracks that were positioned at t.
+func (tr *track) usualHitherto(t int64) int64 {
+	first := minus(t, tr.rule.history)
+	if i := tr.lastValue(tr.search(t) - 1); i >= 0 && tr.at(i).t >= first {
+		d := tr.distancesBefore(i, first)
+		return d.usual()
+	}
+	return 0
+}
+
+// usualHence is that of values at most history after t.
+func (tr *track) usualHence(t int64) int64 {
+	end := plus(t, tr.rule.history)
+	if j := tr.nextValue(tr.search(minus(t, 1))); j >= 0 && tr.at(j).t <= end {
+		return tr.usualUpTo(j, end)
 	}
 	return 0
 }

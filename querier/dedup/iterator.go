@@ -67,12 +67,12 @@ func (it *iterator) Seek(t milliseconds) chunkenc.ValueType {
 }
 
 // start begins at the first sample at or after t, as if all before it had been read:
-// two skew windows earlier, which is what the skew filter looks back.
+// as far earlier as the skew filter looks back.
 func (it *iterator) start(t int64) chunkenc.ValueType {
 	it.started = true
 	it.at = chosen{}
 	it.skew.reset(it.stitch.rule.skew)
-	it.stitch.seek(minus(t, 2*it.stitch.rule.skew))
+	it.stitch.seek(minus(t, skewReach*it.stitch.rule.skew))
 	return it.settle(t)
 }
 

@@ -103,7 +103,7 @@ func (q *querier) Select(ctx context.Context, sortSeries bool, hints *storage.Se
 	}
 	if hints != nil {
 		set.limit, set.shardIndex, set.shardCount = hints.Limit, hints.ShardIndex, hints.ShardCount
-		if !hints.DisableTrimming {
+		if set.untrimmed = hints.DisableTrimming; !set.untrimmed {
 			set.mint, set.maxt = max(q.mint, hints.Start), min(q.maxt, hints.End)
 		}
 	}

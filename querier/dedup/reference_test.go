@@ -46,6 +46,7 @@ func usualOf(d []int64) int64 {
 	return d[1]
 }
 
+// before looks at the values up to t and no more than history before it, after at those from t on.
 func (r reference) before(n int, t int64) int64 {
 	var d []int64
 	v := r.values(n)
@@ -76,6 +77,11 @@ func (r reference) usualUntil(n int, t int64) int64 {
 			usual = r.after(k, first.t)
 		}
 	}
+	for k := 0; k < len(r.replicas) && usual == 0; k++ {
+		if k != n {
+			usual = r.before(k, t)
+		}
+	}
 	return usual
 }
 
@@ -84,6 +90,11 @@ func (r reference) usualFrom(n int, t int64) int64 {
 	for k := 0; k < len(r.replicas) && usual == 0; k++ {
 		if last, _ := r.around(k, t-1); k != n && last != nil && last.t >= t-r.rule.bridge {
 			usual = r.before(k, last.t)
+		}
+	}
+	for k := 0; k < len(r.replicas) && usual == 0; k++ {
+		if k != n {
+			usual = r.after(k, t)
 		}
 	}
 	return usual
@@ -213,9 +224,21 @@ func (r reference) isSkew(values []pick, i int) bool {
 				most = max(most, values[k].f)
 			}
 		}
-		if values[j].f >= most {
+		if !(values[j].f < most) && !r.beforeFall(values[:first], values[j]) {
 			return false
 		}
 	}
 	return true
+}
+
+// beforeFall looks for a fall to half or less in another replica before, of which p is on the upper side.
+func (r reference) beforeFall(values []pick, p pick) bool {
+	for k := 1; k < len(values); k++ {
+		from, to := values[k-1], values[k]
+		if from.replica == to.replica && to.replica != p.replica && to.t >= p.t-r.rule.skew && from.t >= to.t-2*r.rule.skew &&
+			from.f > 0 && to.f >= 0 && from.f >= 2*to.f && p.f-to.f > (from.f-to.f)/2 {
+			return true
+		}
+	}
+	return false
 }

@@ -34,9 +34,10 @@ import (
 //	history  how far before and after a gap the usual distance is looked for
 //	skew     how far a sample after a switch may fall below the one before it
 //
-// with bridge + history + 2*skew = margin.
+// with bridge + history + 4*skew = margin.
 type rule struct {
 	margin, bridge, history, skew int64 // ms
+	guarded                       int64 // percent of the usual distance that a border of a gap holds
 }
 
 const (
@@ -48,10 +49,15 @@ const (
 	// skewMax is the clock difference of two replicas that is still handled: more than
 	// NTP leaves, and no more than the guard of a scrape interval of 11 seconds.
 	skewMax = 5 * time.Second
+	// skewReach is how many times skewMax the skew filter looks back.
+	skewReach = 4
 	// distancesMax bounds how many distances are looked at to find the usual one. Eight,
 	// of which the second smallest counts, find the scrape interval of a replica that
 	// misses half of its scrapes in 27 cases of 28.
 	distancesMax = 8
+	// guardPercent is as near to half a distance as jitter allows: with exactly half, a gap
+	// of one scrape has no room for a sample that comes a little early or late.
+	guardPercent = 45
 )
 
 // newRule returns the rule for a margin; zero or less means the default.
@@ -61,7 +67,7 @@ func newRule(margin time.Duration) rule {
 	}
 	margin = max(margin, marginMin)
 	m, skew := margin.Milliseconds(), skewMax.Milliseconds()
-	return rule{margin: m, bridge: m / 2, history: m/2 - 2*skew, skew: skew}
+	return rule{margin: m, bridge: m / 2, history: m/2 - skewReach*skew, skew: skew, guarded: guardPercent}
 }
 
 // late is the distance after which a missing sample is missed, for a replica whose
@@ -78,7 +84,7 @@ func (r rule) guard(usual int64) int64 {
 	if usual <= 0 {
 		return r.skew
 	}
-	return usual * 9 / 20
+	return usual * r.guarded / 100
 }
 
 // distances collects the distances between neighbouring samples and knows the usual

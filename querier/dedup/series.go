@@ -31,6 +31,15 @@ func (s *stitched) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 	return it
 }
 
+// lone is a series that only one replica has, for whoever wants no trimming: it costs nothing.
+type lone struct {
+	storage.Series
+	lset labels.Labels
+}
+
+// Labels implements storage.Series.
+func (s *lone) Labels() labels.Labels { return s.lset }
+
 // trimmed is a series that only one replica has: nothing to choose, and no cost but
 // that of cutting off the margin that was read for those that do have to choose.
 type trimmed struct {

@@ -18,6 +18,8 @@ type Store interface {
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
 	ExemplarQuerier(ctx context.Context, tenant string) (storage.ExemplarQuerier, error)
 	LocalStart(tenant string) int64
+	BlockSets(ctx context.Context, tenant string, hints *storage.SelectHints, matchers ...*labels.Matcher) (
+		sets map[string]storage.ChunkSeriesSet, release func() error, err error)
 	Ready() bool
 }
 
@@ -46,6 +48,19 @@ func (l Local) ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQueri
 		return nil, err
 	}
 	return localChunks{inner, l.books}, nil
+}
+
+// BlockSets returns sets of which each chunk is booked.
+func (l Local) BlockSets(ctx context.Context, tenant string, hints *storage.SelectHints, matchers ...*labels.Matcher) (
+	sets map[string]storage.ChunkSeriesSet, release func() error, err error,
+) {
+	sets, release, err = l.Store.BlockSets(ctx, tenant, hints, matchers...)
+	if a := From(ctx); a != nil {
+		for id, set := range sets {
+			sets[id] = &localSet{ChunkSeriesSet: set, a: a}
+		}
+	}
+	return sets, release, err
 }
 
 type localQuerier struct {

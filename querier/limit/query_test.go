@@ -102,7 +102,10 @@ func (s store) ExemplarQuerier(ctx context.Context, _ string) (storage.ExemplarQ
 	return s.DB.ExemplarQuerier(ctx)
 }
 func (store) LocalStart(string) int64 { return 0 }
-func (store) Ready() bool             { return true }
+func (store) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+func (store) Ready() bool { return true }
 
 type fanout struct{ local Local }
 
