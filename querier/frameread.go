@@ -23,9 +23,9 @@ const metasPerArena = 1024
 var errFrame = errors.New("damaged frame")
 
 // readFrames reads a stream of frames, each with series or the continuation of the one before.
-func readFrames(body io.Reader) (*bufferedSet, error) {
+func readFrames(body io.Reader, sorted bool) (*bufferedSet, error) {
 	reader := &frameReader{b: bufio.NewReaderSize(body, frameBytesWanted)}
-	set := &bufferedSet{next: -1}
+	set := &bufferedSet{next: -1, sorted: sorted}
 	d := frameDecoder{set: set, builder: labels.NewScratchBuilder(16)}
 	for {
 		frame, err := reader.next()

@@ -22,7 +22,7 @@ import (
 
 // randomSet is sorted series with chunks that nobody has to understand, one of which is longer than a frame.
 func randomSet(rnd *rand.Rand) *bufferedSet {
-	set := &bufferedSet{next: -1}
+	set := &bufferedSet{next: -1, sorted: true}
 	for i := range 300 {
 		lset := labels.FromStrings("__name__", "m", "i", strconv.Itoa(10_000+i), "z", strings.Repeat("z", rnd.IntN(300)))
 		s := bufferedSeries{lset: lset}
@@ -80,7 +80,7 @@ func TestFramesArePrometheus(t *testing.T) {
 		require.NoError(t, w.writeAll(want))
 
 		reader := remote.NewChunkedReader(bytes.NewReader(ours.Bytes()), frameBytesMax, nil)
-		got := &bufferedSet{}
+		got := &bufferedSet{sorted: true}
 		b := labels.NewScratchBuilder(0)
 		for range w.frames {
 			var frame prompb.ChunkedReadResponse
@@ -98,7 +98,7 @@ func TestFramesArePrometheus(t *testing.T) {
 		requireSameSet(t, want, got)
 		require.Greater(t, w.frames, 3, "the long one alone")
 
-		read, err := readFrames(&ours)
+		read, err := readFrames(&ours, true)
 		require.NoError(t, err)
 		require.Equal(t, w.frames, read.frames)
 		requireSameSet(t, want, read)
@@ -107,7 +107,7 @@ func TestFramesArePrometheus(t *testing.T) {
 		var theirs bytes.Buffer
 		_, err = remote.StreamChunkedReadResponses(remote.NewChunkedWriter(&theirs, nil), 0, want, nil, frameBytes, &sync.Pool{})
 		require.NoError(t, err)
-		read, err = readFrames(&theirs)
+		read, err = readFrames(&theirs, true)
 		require.NoError(t, err)
 		requireSameSet(t, want, read)
 	}
@@ -137,7 +137,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(out.Bytes()[frameHead-1:])
 	f.Add([]byte{10, 2, 10, 0})
 	f.Fuzz(func(t *testing.T, message []byte) {
-		d := frameDecoder{set: &bufferedSet{next: -1}, builder: labels.NewScratchBuilder(0)}
+		d := frameDecoder{set: &bufferedSet{next: -1, sorted: true}, builder: labels.NewScratchBuilder(0)}
 		if d.decode(message) != nil {
 			return
 		}

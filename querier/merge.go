@@ -124,18 +124,22 @@ func (c *copySet) room() []storage.ChunkSeries {
 func (c *copySet) At() *series { return c.cur }
 
 // Err returns the first failure of a set.
-func (c *copySet) Err() error {
+func (c *copySet) Err() error { return errOf(c.sets) }
+
+func errOf(sets []storage.ChunkSeriesSet) error {
 	var errs []error
-	for _, set := range c.sets {
+	for _, set := range sets {
 		errs = append(errs, set.Err())
 	}
 	return errors.Join(errs...)
 }
 
 // Warnings returns those of all sets.
-func (c *copySet) Warnings() annotations.Annotations {
+func (c *copySet) Warnings() annotations.Annotations { return warningsOf(c.sets) }
+
+func warningsOf(sets []storage.ChunkSeriesSet) annotations.Annotations {
 	var all annotations.Annotations
-	for _, set := range c.sets {
+	for _, set := range sets {
 		all.Merge(set.Warnings())
 	}
 	return all

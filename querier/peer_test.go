@@ -215,7 +215,7 @@ func TestLargeSeriesIsSplitAndJoined(t *testing.T) {
 		c.stores[1].write(t, lset("a"), part...)
 	}
 	p := &peers{client: &http.Client{}, silence: time.Minute, maxBytes: DefaultMaxPeerBytes, metrics: newMetrics(nil), logger: quiet()}
-	set, _, err := p.read(tenantCtx(), c.members.Members[1], span{0, math.MaxInt64}, nil, []*matcher{all()})
+	set, _, err := p.read(tenantCtx(), c.members.Members[1], span{0, math.MaxInt64}, true, nil, []*matcher{all()})
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, set.(*bufferedSet).frames, 3, "of which series b is one")
 	require.Len(t, set.(*bufferedSet).series, 2)

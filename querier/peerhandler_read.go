@@ -49,7 +49,7 @@ func (h *peerHandler) read(w http.ResponseWriter, r *http.Request, tenant string
 		hints.Limit = 0 // It is on the part.
 	}
 	hints.ShardIndex, hints.ShardCount = 0, 0
-	set := newLimitedSet(newShardSet(cq.Select(r.Context(), true, hints, matchers...), &part), part.Limit)
+	set := newLimitedSet(newShardSet(cq.Select(r.Context(), !r.URL.Query().Has(formUnsorted), hints, matchers...), &part), part.Limit)
 	if err := frames.writeAll(set); err != nil {
 		if frames.frames > 0 {
 			return errors.Join(errAborted, err)

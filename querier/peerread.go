@@ -24,7 +24,7 @@ import (
 // its end before it returns. Only then it is known whether the peer counts as present
 // or as missing; a stream merged while it still flows could break after its first series are in the result.
 // The price is memory, bounded by Config.MaxPeerBytes a peer.
-func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.SelectHints, matchers []*labels.Matcher) (storage.ChunkSeriesSet, said, error) {
+func (p *peers) read(ctx context.Context, m Member, r span, sorted bool, hints *storage.SelectHints, matchers []*labels.Matcher) (storage.ChunkSeriesSet, said, error) {
 	query, err := remote.ToQuery(r.mint, r.maxt, matchers, hints)
 	if err != nil {
 		return nil, said{}, fmt.Errorf("encode query: %w", err)
@@ -38,7 +38,7 @@ func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.Selec
 		return nil, said{}, fmt.Errorf("encode query: %w", err)
 	}
 	req := request{operation: opRead, path: opRead, contentType: "application/x-protobuf", body: string(snappy.Encode(nil, raw))}
-	if form := readForm(hints); len(form) > 0 {
+	if form := readForm(sorted, hints); len(form) > 0 {
 		req.path += "?" + form.Encode()
 	}
 	var set *bufferedSet
@@ -46,7 +46,7 @@ func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.Selec
 	s, err := p.ask(ctx, m, req, func(resp *http.Response, body io.Reader) error {
 		whole := newTurnReader(ctx, body, p.turn)
 		defer whole.close()
-		set, err = readFrames(whole)
+		set, err = readFrames(whole, sorted)
 		if err != nil {
 			return err
 		}
@@ -63,8 +63,11 @@ func (p *peers) read(ctx context.Context, m Member, r span, hints *storage.Selec
 }
 
 // readForm is what Prometheus' message has no field for.
-func readForm(hints *storage.SelectHints) url.Values {
+func readForm(sorted bool, hints *storage.SelectHints) url.Values {
 	form := url.Values{}
+	if !sorted {
+		form.Set(formUnsorted, "1")
+	}
 	if hints == nil {
 		return form
 	}
@@ -88,6 +91,7 @@ func checkTrailer(resp *http.Response, frames int) error {
 type bufferedSet struct {
 	series []bufferedSeries
 	frames int
+	sorted bool // It must be.
 	next   int
 }
 
@@ -98,9 +102,9 @@ func (s *bufferedSet) add(lset labels.Labels, found []chunks.Meta) error {
 		cmp = labels.Compare(lset, s.series[n-1].lset)
 	}
 	switch {
-	case cmp < 0:
+	case cmp < 0 && s.sorted:
 		return fmt.Errorf("series %s is out of order", lset)
-	case cmp > 0:
+	case cmp != 0:
 		s.series = append(s.series, bufferedSeries{lset: lset, chunks: found})
 	default:
 		current := &s.series[len(s.series)-1]

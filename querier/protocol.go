@@ -27,6 +27,8 @@ const (
 	// the stream was cut, however well its last byte looks.
 	trailerFrames = "X-Penstock-Frames"
 	headerTenant  = "X-Scope-OrgID"
+	// formUnsorted is in a read whose series may come in any order. Members of the first versions do not know it, and sort.
+	formUnsorted = "unsorted"
 
 	pathPrefix = "/internal/v1/"
 

@@ -19,7 +19,7 @@ const funcSeries = "series"
 var errLocalNotReady = errors.New("still opening its TSDBs")
 
 // fetch asks the cluster for the series that match and returns them merged.
-func (s *session) fetch(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) (seriesSource, annotations.Annotations, error) {
+func (s *session) fetch(ctx context.Context, sorted bool, hints *storage.SelectHints, matchers []*labels.Matcher) (seriesSource, annotations.Annotations, error) {
 	tenant, ok := TenantFrom(ctx)
 	if !ok {
 		return nil, nil, errNoTenant
@@ -30,6 +30,7 @@ func (s *session) fetch(ctx context.Context, hints *storage.SelectHints, matcher
 	sel := &selection{
 		s: s, tenant: tenant, hints: *hints, matchers: matchers,
 		span: span{max(s.span.mint, hints.Start), min(s.span.maxt, hints.End)}, sources: wantsSources(ctx),
+		sorted: sorted || hints.Limit > 0, // A limit is on the first.
 	}
 	if hints.Func == funcSeries {
 		return sel.labelSets(ctx)
@@ -42,6 +43,7 @@ type selection struct {
 	s        *session
 	tenant   string
 	span     span
+	sorted   bool
 	hints    storage.SelectHints
 	matchers []*labels.Matcher
 	alone    []span // For which the bucket alone answers; known when it was asked.
@@ -76,7 +78,7 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 		if m.Self {
 			return sel.localCopies(ctx) // Not peerCtx, which ends before the set is read.
 		}
-		set, said, err := q.peers.read(peerCtx, m, sel.span, sel.hintsFor(sel.span), slices.Clone(sel.matchers))
+		set, said, err := q.peers.read(peerCtx, m, sel.span, sel.sorted, sel.hintsFor(sel.span), slices.Clone(sel.matchers))
 		return sel.named(sourcePeer+m.Name, set), said, err
 	}
 	var bucket bucketAsker[storage.ChunkSeriesSet]
@@ -97,7 +99,11 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 	if !sel.hints.DisableTrimming {
 		trim = sel.span
 	}
-	return newCopySet(sets, &mergeEnv{trim: trim, conflicts: q.metrics.conflicts}, sel.hints.Limit), warnings, nil
+	env := &mergeEnv{trim: trim, conflicts: q.metrics.conflicts}
+	if !sel.sorted {
+		return newUnorderedSet(sets, env), warnings, nil
+	}
+	return newCopySet(sets, env, sel.hints.Limit), warnings, nil
 }
 
 func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, said, error) {
@@ -111,7 +117,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 		return nil, said{}, err
 	}
 	sel.s.onClose(cq.Close)
-	set := newShardSet(cq.Select(ctx, true, sel.unsharded(sel.span), slices.Clone(sel.matchers)...), &sel.hints)
+	set := newShardSet(cq.Select(ctx, sel.sorted, sel.unsharded(sel.span), slices.Clone(sel.matchers)...), &sel.hints)
 	if err := sel.addBlocks(ctx, local, sourceBlock, sel.span); err != nil {
 		return nil, said{}, err
 	}

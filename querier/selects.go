@@ -15,13 +15,12 @@ import (
 // sampleQuerier is the storage.Querier of the cluster.
 type sampleQuerier struct{ *session }
 
-// Select implements storage.Querier. It returns at once; the set waits. Series are sorted, asked for or not,
-// except that a cluster of one leaves that to its TSDB.
+// Select implements storage.Querier. It returns at once; the set waits. A cluster of one leaves all of it to its TSDB.
 func (s *sampleQuerier) Select(ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	if local := s.direct(ctx); local != nil {
 		return local.Select(ctx, sortSeries, hints, matchers...)
 	}
-	return &sampleSet{s.start(ctx, hints, matchers)}
+	return &sampleSet{s.start(ctx, sortSeries, hints, matchers)}
 }
 
 // direct returns the local querier if it alone has the whole answer, so that a cluster of one pays nothing
@@ -63,7 +62,7 @@ type chunkQuerier struct{ *session }
 
 // Select implements storage.ChunkQuerier. It returns at once; the set waits. Series are always sorted.
 func (c *chunkQuerier) Select(ctx context.Context, _ bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.ChunkSeriesSet {
-	return &chunkSet{c.start(ctx, hints, matchers)}
+	return &chunkSet{c.start(ctx, true, hints, matchers)}
 }
 
 // sampleSet and chunkSet are the two ways to look at merged series.

@@ -60,7 +60,7 @@ type future struct {
 }
 
 // start begins a select. Its context lasts until Close, because sets read from the bucket while they are iterated.
-func (s *session) start(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) *future {
+func (s *session) start(ctx context.Context, sorted bool, hints *storage.SelectHints, matchers []*labels.Matcher) *future {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	s.cancels = append(s.cancels, cancel)
@@ -68,7 +68,7 @@ func (s *session) start(ctx context.Context, hints *storage.SelectHints, matcher
 	f := &future{done: make(chan struct{})}
 	s.selects.Go(func() {
 		defer close(f.done)
-		f.set, f.warnings, f.err = s.fetch(ctx, hints, matchers)
+		f.set, f.warnings, f.err = s.fetch(ctx, sorted, hints, matchers)
 	})
 	return f
 }

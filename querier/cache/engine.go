@@ -72,7 +72,7 @@ func New(cfg Config, reg prometheus.Registerer) *Engine {
 	m := newMetrics(reg)
 	e := &Engine{
 		cfg: cfg, metrics: m,
-		flights: &flights{shared: m.shared, running: map[string]*flight{}},
+		flights: newFlights(m.shared),
 		atOnce:  min(piecesAtOnceMax, runtime.GOMAXPROCS(0)),
 		cutter:  newCutter(),
 	}

@@ -6,6 +6,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,9 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/stretchr/testify/require"
 )
+
+// errOwn is how the account of a query ends it.
+var errOwn = fmt.Errorf("account: %w", promql.ErrQueryTimeout("too slow"))
 
 // airport plays flights: each run waits until it is told to end, or its context ends.
 type airport struct {
@@ -27,18 +31,18 @@ type airport struct {
 
 func newAirport() *airport {
 	shared := prometheus.NewCounter(prometheus.CounterOpts{Name: "shared"})
-	return &airport{flights: &flights{shared: shared, running: map[string]*flight{}}, land: make(chan struct{})}
+	return &airport{flights: newFlights(shared), land: make(chan struct{})}
 }
 
-// passenger is one who asks.
-type passenger struct {
+// traveller is one who asks.
+type traveller struct {
 	out   outcome
 	letGo func()
 	done  bool
 }
 
-func (a *airport) ask(ctx context.Context) *passenger {
-	p := &passenger{}
+func (a *airport) ask(ctx context.Context) *traveller {
+	p := &traveller{}
 	go func() {
 		p.out, p.letGo = a.do(ctx, "key", "query", func(ctx context.Context) outcome {
 			a.runs++ // One run at a time.
@@ -69,7 +73,7 @@ func TestOneRunForAllWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAirport()
 		first := a.ask(t.Context())
-		var others []*passenger
+		var others []*traveller
 		for range 20 {
 			others = append(others, a.ask(t.Context()))
 		}
@@ -159,6 +163,40 @@ func TestEndedForAReason(t *testing.T) {
 		require.True(t, b.done)
 		require.True(t, c.done)
 		require.ErrorIs(t, c.out.err, reason)
+	})
+}
+
+// TestRunInTheNameOfAnother: who ends while a run is made in its name ends only itself, even if the run ends with it, as with the account that
+// it is made on.
+func TestRunInTheNameOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAirport()
+		a.ask(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		a.ended = nil
+		b := &traveller{}
+		go func() {
+			b.out, b.letGo = a.do(ctx, "key", "query", func(context.Context) outcome {
+				a.runs++
+				<-ctx.Done() // The account's, which is that of the request.
+				return outcome{err: errOwn}
+			})
+			b.done = true
+		}()
+		synctest.Wait()
+		c := a.ask(t.Context())
+		a.end()
+		require.Equal(t, 2, a.runs)
+		cancel(errOwn)
+		synctest.Wait()
+		require.True(t, b.done)
+		require.Equal(t, errOwn, b.out.err)
+		require.False(t, c.done)
+		require.Equal(t, 3, a.runs, "once more, in the name of c")
+		a.end()
+		require.NoError(t, c.out.err)
+		require.Equal(t, 3.0, c.out.value.(promql.Scalar).V)
+		require.Empty(t, a.running)
 	})
 }
 

@@ -215,6 +215,9 @@ func (s *stitch) gapStart(n, i int) int64 {
 func (s *stitch) anyRecord(lo, hi int64) bool {
 	for n := range s.tracks {
 		tr := &s.tracks[n]
+		if !tr.opened && !tr.mayHaveAfter(lo) {
+			continue
+		}
 		tr.position(s.floor)
 		if tr.haveAfter(lo) && tr.at(tr.search(lo)).t <= hi {
 			return true

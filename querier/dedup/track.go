@@ -76,6 +76,16 @@ func (tr *track) position(floor int64) {
 	tr.push(tr.it.Seek(from))
 }
 
+// mayHaveAfter reports whether there may be a record after t, for a track that is not open. At the newest end of the data nobody has one, and who
+// is asked for no more than that need not be read from one margin before.
+func (tr *track) mayHaveAfter(t int64) bool {
+	if t == math.MaxInt64 {
+		return true
+	}
+	tr.it = tr.series.Iterator(tr.it)
+	return tr.it.Seek(t+1) != chunkenc.ValNone || tr.it.Err() != nil
+}
+
 // end is the index after the last record that was read.
 func (tr *track) end() int { return tr.base + len(tr.recs) }
 

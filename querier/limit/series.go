@@ -161,6 +161,14 @@ func (s *series) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 	return c
 }
 
+// Sources passes on what the series knows of where its samples are from, for whoever explains an answer. Nil: nothing.
+func (s *series) Sources() func(t int64) []string {
+	if inner, ok := s.Series.(interface{ Sources() func(t int64) []string }); ok {
+		return inner.Sources()
+	}
+	return nil
+}
+
 // counter counts the samples of one series, for it and for others that are not counted.
 type counter struct {
 	chunkenc.Iterator

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,7 +32,8 @@ import (
 type config struct {
 	series, rounds       int
 	penstock, prometheus string // programs
-	profile              bool
+	wait                 bool
+	only                 string
 }
 
 func main() {
@@ -40,7 +42,8 @@ func main() {
 	flag.IntVar(&cfg.rounds, "rounds", 3, "how often everything is measured; the least is told, as other work only adds to it")
 	flag.StringVar(&cfg.penstock, "penstock", "", "program to measure in place of the one of the tree")
 	flag.StringVar(&cfg.prometheus, "prometheus", "", "program to compare with in place of the one of the module")
-	flag.BoolVar(&cfg.profile, "wait", false, "wait for Enter before the servers are stopped, to look at them")
+	flag.StringVar(&cfg.only, "only", "", "measure only queries whose names contain this")
+	flag.BoolVar(&cfg.wait, "wait", false, "wait for Enter before the servers are stopped, to look at them")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, cfg)
@@ -78,6 +81,9 @@ func run(ctx context.Context, cfg config) (err error) {
 	var results []result
 	for round := range cfg.rounds {
 		for _, q := range queries(b.data.end) {
+			if !strings.Contains(q.name, cfg.only) {
+				continue
+			}
 			fmt.Printf("round %d of %d: %s ...\n", round+1, cfg.rounds, q.name)
 			r, err := b.measure(ctx, q)
 			if err != nil {
@@ -87,7 +93,7 @@ func run(ctx context.Context, cfg config) (err error) {
 		}
 	}
 	printTable(os.Stdout, cfg, results)
-	if cfg.profile {
+	if cfg.wait {
 		fmt.Println("\npress Enter to stop the servers")
 		_, _ = fmt.Scanln()
 	}
