@@ -88,6 +88,10 @@ e2e: ## Real Prometheus, HAProxy, nginx and S3 server, and every fault a few tim
 e2e-minio: ## The bucket's conformance suite on MinIO, which is built first (minutes).
 	cd e2e && PENSTOCK_E2E_MINIO=1 $(GO) test -count=1 -timeout 30m -v -run TestMinIOConformance .
 
+.PHONY: million
+million: ## A topk over a million series on a node with 4 GiB (minutes).
+	cd e2e && PENSTOCK_E2E_MILLION=1 $(GO) test -count=1 -timeout 30m -v -run TestMillionSeries .
+
 DAYS ?= 365
 
 .PHONY: year

@@ -23,6 +23,7 @@ import (
 
 	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
 // aggregateOf is a chunk of aggregates that has nothing but counts.
@@ -30,7 +31,7 @@ func aggregateOf(samples ...sample) *downsample.Chunk {
 	x := chunkenc.NewXORChunk()
 	app, _ := x.Appender()
 	for _, s := range samples {
-		app.Append(0, s.t, s.v)
+		app.Append(0, s.Time, s.Value)
 	}
 	data := []byte{byte(len(x.Bytes())), byte(chunkenc.EncXOR)}
 	return downsample.NewChunk(append(append(data, x.Bytes()...), 0, 0, 0, 0))
@@ -96,8 +97,8 @@ func (f *fixture) chunksOf(b bucket.Listed, name string) (found []chunks.Meta) {
 func TestAggregatesArePassedOn(t *testing.T) {
 	f := newFixture(t)
 	o := f.origin()
-	first := aggregateOf(sample{o + 1, 5}, sample{o + 2, 7})
-	second := aggregateOf(sample{o + 48*hour, 6})
+	first := aggregateOf(buckettest.Float(o+1, 5), buckettest.Float(o+2, 7))
+	second := aggregateOf(buckettest.Float(o+48*hour, 6))
 	for i, series := range []map[string]chunks.Meta{
 		{"0": {Chunk: first, MinTime: o + 1, MaxTime: o + 2}, "1": {Chunk: first, MinTime: o + 1, MaxTime: o + 2}},
 		{"0": {Chunk: second, MinTime: o + 48*hour, MaxTime: o + 48*hour}},
@@ -145,14 +146,16 @@ func (h *hourly) Downsample(_ context.Context, src string, resolution int64, dst
 	out.ULID = blockNumber(meta.MaxTime, h.calls)
 	out.Stats = tsdb.BlockStats{}
 	return writeAggregates(h.t, dst, out, map[string]chunks.Meta{
-		"0": {Chunk: aggregateOf(sample{meta.MinTime, float64(meta.Stats.NumSamples)}), MinTime: meta.MinTime, MaxTime: meta.MinTime},
+		"0": {Chunk: aggregateOf(buckettest.Float(meta.MinTime, float64(meta.Stats.NumSamples))), MinTime: meta.MinTime, MaxTime: meta.MinTime},
 	}), true, nil
 }
 
 // TestDownsampling asks the Downsampler when a block is long enough and its copies are merged, and once.
 func TestDownsampling(t *testing.T) {
 	f := newFixture(t)
-	long := func() content { return content{"0": {{f.origin(), 1}, {f.origin() + 47*hour, 2}}} }
+	long := func() content {
+		return content{"0": {buckettest.Float(f.origin(), 1), buckettest.Float(f.origin()+47*hour, 2)}}
+	}
 	f.add(member("a"), long())
 	f.add(member("b"), long())
 	h := &hourly{t: t, fail: errors.New("no idea")}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/uploader/bucket"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
 // BenchmarkCompaction merges the same blocks with Prometheus' LeveledCompactor on the local disk, with ours on the local disk,
@@ -134,13 +135,12 @@ func benchmarkBlock(b *testing.B, start int64, copyOf uint64, gaps bool) input {
 				value = r.NormFloat64() * 10
 			}
 			if !gaps || missing.IntN(100) > 0 {
-				list = append(list, sample{start + j*15_000 + int64(r.IntN(20)), value})
+				list = append(list, buckettest.Float(start+j*15_000+int64(r.IntN(20)), value))
 			}
 		}
 		all = append(all, storage.NewListSeries(labels.FromStrings("__name__", "m", "instance", "host-"+strconv.Itoa(i%100), "i", strconv.Itoa(i)), list))
 	}
-	dir, err := tsdb.CreateBlock(all, b.TempDir(), 24*hour, promslog.NewNopLogger())
-	require.NoError(b, err)
+	dir, _ := buckettest.WriteBlock(b, b.TempDir(), 24*hour, all...)
 	opened, err := tsdb.OpenBlock(nil, dir, nil, nil)
 	require.NoError(b, err)
 	in := input{dir: dir, meta: opened.Meta()}

@@ -27,10 +27,10 @@ func TestCopiesBecomeOne(t *testing.T) {
 	stale := math.Float64frombits(value.StaleNaN)
 	a, b, c := f.minutely(0, 120, 1), f.minutely(0, 120, 1), f.minutely(0, 120, 1)
 	a = append(a[:30:30], a[31:]...)
-	b[50].v, c[50].v = 1000, 2000 // The larger one.
-	b[60].v = stale               // A sample, and not the marker.
+	b[50].Value, c[50].Value = 1000, 2000 // The larger one.
+	b[60].Value = stale                   // A sample, and not the marker.
 	want := content{"0": whole, "1": f.minutely(0, 10, 5), "2": f.minutely(0, 10, 7)}
-	want["0"][50].v = 2000
+	want["0"][50].Value = 2000
 	f.add(member("a"), content{"0": a, "1": f.minutely(0, 10, 5)})
 	f.add(member("b"), content{"0": b, "2": f.minutely(0, 10, 7)})
 	f.add(member("c"), content{"0": c, "1": f.minutely(0, 10, 5), "2": f.minutely(0, 10, 7)})

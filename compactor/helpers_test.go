@@ -17,8 +17,6 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/promslog"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
@@ -32,18 +30,7 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
-type sample struct {
-	t int64
-	v float64
-}
-
-func (s sample) T() int64                    { return s.t }
-func (sample) ST() int64                     { return 0 }
-func (s sample) F() float64                  { return s.v }
-func (sample) H() *histogram.Histogram       { return nil }
-func (sample) FH() *histogram.FloatHistogram { return nil }
-func (sample) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
-func (s sample) Copy() chunks.Sample         { return s }
+type sample = buckettest.Sample
 
 // fixture is a bucket that may fail, with a clock.
 type fixture struct {
@@ -121,8 +108,7 @@ func (f *fixture) write(c content) (dir string) {
 		}
 		all = append(all, storage.NewListSeries(labels.FromStrings("__name__", "m", "i", text), list))
 	}
-	dir, err := tsdb.CreateBlock(all, f.t.TempDir(), 0, promslog.NewNopLogger())
-	require.NoError(f.t, err)
+	dir, _ = buckettest.WriteBlock(f.t, f.t.TempDir(), 0, all...)
 	return dir
 }
 
@@ -142,7 +128,7 @@ func member(name string) map[string]string {
 func (f *fixture) minutely(fromHour, n int64, first float64) []sample {
 	var s []sample
 	for i := range n {
-		s = append(s, sample{f.origin() + fromHour*hour + i*hour/60, first + float64(i)})
+		s = append(s, buckettest.Float(f.origin()+fromHour*hour+i*hour/60, first+float64(i)))
 	}
 	return s
 }
@@ -183,7 +169,7 @@ func (f *fixture) read(blocks []bucket.Listed) content {
 			name := set.At().Labels().Get("i")
 			for it.Next() != chunkenc.ValNone {
 				ts, v := it.At()
-				found[name] = append(found[name], sample{ts, v})
+				found[name] = append(found[name], buckettest.Float(ts, v))
 			}
 			require.NoError(f.t, it.Err())
 		}
@@ -192,7 +178,7 @@ func (f *fixture) read(blocks []bucket.Listed) content {
 		require.NoError(f.t, opened.Close())
 	}
 	for _, s := range found {
-		slices.SortFunc(s, func(a, b sample) int { return int(a.t - b.t) })
+		slices.SortFunc(s, func(a, b sample) int { return int(a.Time - b.Time) })
 	}
 	return found
 }

@@ -6,12 +6,16 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	"go.yaml.in/yaml/v2"
 )
 
@@ -93,6 +97,10 @@ func decoderOf(contentType string) func([]byte) (any, error) {
 		return decodeJSON
 	case strings.HasPrefix(contentType, "application/yaml"):
 		return decodeYAML
+	case strings.HasPrefix(contentType, "text/plain; version="):
+		return decodeLines
+	case strings.Contains(contentType, "encoding=delimited"):
+		return decodeFamilies
 	default:
 		return nil
 	}
@@ -110,6 +118,38 @@ func decodeYAML(body []byte) (any, error) {
 	var v any
 	err := yaml.Unmarshal(body, &v)
 	return stringKeys(v), err
+}
+
+// decodeLines reads the text format as lines in the order of their texts: Prometheus promises none within a family.
+func decodeLines(body []byte) (any, error) {
+	var lines []any
+	for _, line := range slices.Sorted(strings.Lines(string(body))) {
+		lines = append(lines, line)
+	}
+	return lines, nil
+}
+
+// decodeFamilies reads protobuf as the texts of its metrics, with the family of each, in their order.
+func decodeFamilies(body []byte) (any, error) {
+	var metrics []string
+	dec := expfmt.NewDecoder(bytes.NewReader(body), expfmt.NewFormat(expfmt.TypeProtoDelim))
+	for {
+		family := &dto.MetricFamily{}
+		if err := dec.Decode(family); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		for _, m := range family.Metric {
+			metrics = append(metrics, fmt.Sprintf("%s %s %s", family.GetName(), family.GetType(), m))
+		}
+	}
+	slices.Sort(metrics)
+	out := make([]any, len(metrics))
+	for i, m := range metrics {
+		out[i] = m
+	}
+	return out, nil
 }
 
 // stringKeys is what YAML has in the form of JSON.

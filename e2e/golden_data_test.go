@@ -57,7 +57,7 @@ var goldenFamilies = map[string]goldenFamily{
 	"native_float":         {model.MetricTypeHistogram, "Float buckets.", ""},
 	"native_gauge":         {model.MetricTypeGaugeHistogram, "A gauge of buckets.", ""},
 	"up":                   {model.MetricTypeGauge, "Whether the target could be scraped.", ""},
-	"with_many_labels":     {model.MetricTypeUnknown, "", ""},
+	"with_many_labels":     {model.MetricTypeUnknown, "Of a type that nobody told.", ""},
 	"ünïcode":              {model.MetricTypeGauge, "Ünïcode.", ""},
 }
 
@@ -146,14 +146,21 @@ func goldenPush(t *testing.T, to harness.API, from time.Time, more ...string) {
 	const requests = 4
 	for part := range requests {
 		body := goldenRequest(t, from, part*goldenScrapes/requests, (part+1)*goldenScrapes/requests, more)
-		resp, err := to.Post("/api/v1/write", http.Header{
-			"Content-Type":                      {"application/x-protobuf;proto=io.prometheus.write.v2.Request"},
-			"Content-Encoding":                  {"snappy"},
-			"X-Prometheus-Remote-Write-Version": {"2.0.0"},
-		}, body)
-		if err != nil || resp.Code != http.StatusNoContent {
-			t.Fatalf("%s does not take the data: %d %s %v", to.Name, resp.Code, resp.Body, err)
-		}
+		harness.Eventually(t, harness.Patience, to.Name+" takes the data", func() error {
+			resp, err := to.Post("/api/v1/write", http.Header{
+				"Content-Type":                      {"application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+				"Content-Encoding":                  {"snappy"},
+				"X-Prometheus-Remote-Write-Version": {"2.0.0"},
+			}, body)
+			if err == nil && resp.Code != http.StatusNoContent {
+				err = fmt.Errorf("status %d: %s", resp.Code, resp.Body)
+			}
+			if err == nil || resp.Code == http.StatusServiceUnavailable { // It may be sent again.
+				return err
+			}
+			t.Fatalf("%s does not take the data: %v", to.Name, err)
+			return nil
+		})
 	}
 }
 

@@ -28,6 +28,7 @@ type golden struct {
 	sides      []harness.API // what is compared with it
 	begin, end time.Time
 	used       map[difference]bool
+	victim     *harness.Node // a member that is not asked itself
 }
 
 // TestGolden asks a Prometheus server, a lone node, a cluster, and a cluster that was given the data of an HA pair, the
@@ -39,6 +40,17 @@ func TestGolden(t *testing.T) {
 	t.Run("bodies", g.bodies)
 	t.Run("gzip", g.compressed)
 	t.Run("cors", g.origins)
+	t.Run("federate", g.federate)
+	t.Run("read", g.remoteRead)
+	t.Run("metadata", g.metadata)
+	t.Run("runtimeinfo", g.runtimeInfo)
+	t.Run("grafana", g.grafana)
+	g.victim.Process.Kill()
+	t.Run("one member dead", func(t *testing.T) {
+		g.sides = g.sides[1:] // Those of the cluster.
+		g.formCalls(t)
+		g.remoteRead(t)
+	})
 	for _, d := range goldenDifferences {
 		if !g.used[d] {
 			t.Errorf("%s %s does not differ any more: take it off the list", d.path, d.field)
@@ -71,7 +83,7 @@ func startGolden(t *testing.T) *golden {
 	for _, replica := range []string{"a", "b"} {
 		goldenPush(t, pair, g.begin, harness.ReplicaLabel, replica)
 	}
-	g.sides = []harness.API{lone, cluster, pair}
+	g.sides, g.victim = []harness.API{lone, cluster, pair}, nodes.Nodes[2]
 	return g
 }
 
@@ -172,6 +184,27 @@ func (g *golden) origins(t *testing.T) {
 	}
 }
 
+// runtimeInfo has the same fields, of the same types.
+func (g *golden) runtimeInfo(t *testing.T) {
+	fields := func(api harness.API) map[string]string {
+		body, err := decodeJSON(ask(t, api, http.MethodGet, "/status/runtimeinfo", nil, "").body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]string{}
+		for name, value := range body.(map[string]any)["data"].(map[string]any) {
+			out[name] = fmt.Sprintf("%T", value)
+		}
+		return out
+	}
+	want := fields(g.prometheus)
+	for _, side := range g.sides {
+		if got := fields(side); !maps.Equal(got, want) || len(want) < 10 {
+			t.Errorf("%s has the fields %v, Prometheus %v", side.Name, got, want)
+		}
+	}
+}
+
 // same makes one call on both sides and compares the answers.
 func (g *golden) same(t *testing.T, path, what string, call func(harness.API) answer) {
 	t.Helper()
@@ -198,7 +231,10 @@ func (g *golden) allowed(side, path, what, field string) bool {
 // ask makes a request without following redirects. A compressed body is unpacked.
 func ask(t *testing.T, api harness.API, method, path string, header http.Header, body string) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, api.URL+"/api/v1"+path, strings.NewReader(body))
+	if !strings.HasPrefix(path, "/federate") {
+		path = "/api/v1" + path
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, api.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,12 +9,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 )
@@ -193,4 +195,64 @@ func TestMetadataOfAll(t *testing.T) {
 	require.Equal(t, "a old,b ,d ", names("", -1), "a member that does not answer is no error")
 	c.replace(t, 1, http.NotFoundHandler())
 	require.Equal(t, "a old,b ,d ", names("", -1), "nor is one that does not know the question")
+}
+
+// TestStatusQuestions: what another member asks wrongly is refused, and what it asks of nobody is nothing.
+func TestStatusQuestions(t *testing.T) {
+	c, _ := countedCluster(t)
+	ask := func(h http.Handler, path, body string) (int, string) {
+		r := httptest.NewRequest(http.MethodPost, pathPrefix+path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set(headerProtocol, protocolVersion)
+		r.Header.Set(headerTenant, testTenant)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	h := NewPeerHandler(PeerHandlerConfig{Local: c.stores[0], Tenant: tenantOf, Heads: headOf(c.stores[0], "m0", 3)}, quiet(), nil)
+	for body, want := range map[string]int{"limit=x": 400, "": 400, "limit=-1": 200, "limit=5&metric=up": 200} {
+		status, said := ask(h, opMetadata, body)
+		require.Equal(t, want, status, "%s: %s", body, said)
+	}
+	status, said := ask(h, opCardinality, "whole=%zz")
+	require.Equal(t, http.StatusBadRequest, status, said)
+	for _, body := range []string{"", "whole=nobody&asked=nobody", strings.Repeat("asked=x&", 5_000)} {
+		status, said = ask(h, opCardinality, body)
+		require.Equal(t, http.StatusOK, status)
+		require.Contains(t, said, `"series":0`)
+	}
+	bare := NewPeerHandler(PeerHandlerConfig{Local: c.stores[0], Tenant: tenantOf}, quiet(), nil)
+	status, _ = ask(bare, opCardinality, "")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	status, said = ask(bare, opMetadata, "limit=1")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, said, `"data":[]`)
+}
+
+// BenchmarkCountHead counts the series of a head of which a third are this member's to count.
+func BenchmarkCountHead(b *testing.B) {
+	const series = 100_000
+	s := newStore(b)
+	app := s.db.AppenderV2(b.Context())
+	for i := range series {
+		lset := labels.FromStrings("__name__", fmt.Sprintf("metric_%d", i%500), "cluster", "prod", "instance", fmt.Sprintf("10.0.%d.%d:9100", i/500/250, i/500%250),
+			"job", "node", "le", fmt.Sprint(i%11), "namespace", fmt.Sprint(i%40), "pod", fmt.Sprint(i/500), "prometheus_replica", "a", "zone", fmt.Sprint(i%3))
+		_, err := app.Append(0, lset, 0, 1000, 1, nil, nil, storage.AOptions{})
+		require.NoError(b, err)
+	}
+	require.NoError(b, app.Commit())
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := countHead(b.Context(), thirdHead{headOf(s, "m0", 3)}, testTenant, headMembers, headMembers)
+		require.NoError(b, err)
+		require.NotZero(b, c.Series)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/series, "ns/series")
+}
+
+// thirdHead decides by a hash that costs as much as a slot does.
+type thirdHead struct{ testHead }
+
+func (thirdHead) Counts(string, []string, []string) func(labels.Labels) bool {
+	return func(lset labels.Labels) bool { return lset.Hash()%3 == 0 }
 }

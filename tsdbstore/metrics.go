@@ -19,6 +19,9 @@ const (
 	refusedAdmit  = "overload"
 )
 
+// MetricQuarantined counts what was damaged and set aside, by kind.
+const MetricQuarantined = "penstock_tsdb_quarantined_total"
+
 // metrics are of the whole store: nothing here grows with the tenants.
 type metrics struct {
 	appended          prometheus.Counter
@@ -57,7 +60,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 			Help: "Samples refused because their series does not exist and may not be made, by limit.",
 		}, []string{"limit"}),
 		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "penstock_tsdb_quarantined_total",
+			Name: MetricQuarantined,
 			Help: "Times something on the local disk could not be read and was set aside, by what it was.",
 		}, []string{"what"}),
 		openFailures:    counter("open_failures_total", "Attempts to open a TSDB that failed."),

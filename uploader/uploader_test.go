@@ -15,12 +15,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/promslog"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb"
-	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 
@@ -29,26 +25,12 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
-type sample struct {
-	t int64
-	v float64
-}
-
-func (s sample) T() int64                    { return s.t }
-func (sample) ST() int64                     { return 0 }
-func (s sample) F() float64                  { return s.v }
-func (sample) H() *histogram.Histogram       { return nil }
-func (sample) FH() *histogram.FloatHistogram { return nil }
-func (sample) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
-func (s sample) Copy() chunks.Sample         { return s }
-
 // addBlock writes a finished block into the directory of a tenant.
 func addBlock(t *testing.T, dir string) ulid.ULID {
 	t.Helper()
-	series := storage.NewListSeries(labels.FromStrings("__name__", "m"), []chunks.Sample{sample{1, 2}, sample{3, 4}})
-	block, err := tsdb.CreateBlock([]storage.Series{series}, dir, 0, promslog.NewNopLogger())
-	require.NoError(t, err)
-	return ulid.MustParse(filepath.Base(block))
+	samples := []chunks.Sample{buckettest.Float(1, 2), buckettest.Float(3, 4)}
+	_, id := buckettest.WriteBlock(t, dir, 0, storage.NewListSeries(labels.FromStrings("__name__", "m"), samples))
+	return id
 }
 
 // fixture is a member with a clock, whose uploader can be replaced as by a restart.

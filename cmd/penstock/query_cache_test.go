@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-io/penstock/uploader/bucket"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
 // putBlock puts a block of one series at every minute of a day into the bucket in dir, as an import does.
@@ -27,7 +28,7 @@ func putBlock(t *testing.T, dir, name string, begin time.Time) {
 	t.Helper()
 	var samples []chunks.Sample
 	for at := begin; at.Before(begin.Add(24 * time.Hour)); at = at.Add(time.Minute) {
-		samples = append(samples, sampleAt{at.UnixMilli(), float64(at.Minute())})
+		samples = append(samples, buckettest.Float(at.UnixMilli(), float64(at.Minute())))
 	}
 	series := storage.NewListSeries(labels.FromStrings("__name__", "old", "from", name), samples)
 	block, err := tsdb.CreateBlock([]storage.Series{series}, t.TempDir(), (48 * time.Hour).Milliseconds(), promslog.NewNopLogger())

@@ -14,16 +14,14 @@ import (
 	"time"
 
 	"github.com/prometheus/common/promslog"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb"
-	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
 func TestResolutionOfARequest(t *testing.T) {
@@ -56,30 +54,16 @@ func TestResolutionOfARequest(t *testing.T) {
 	require.EqualError(t, err, `invalid parameter "max_source_resolution": "coarse" is neither a duration nor "auto"`)
 }
 
-type sampleAt struct {
-	t int64
-	v float64
-}
-
-func (s sampleAt) T() int64                    { return s.t }
-func (sampleAt) ST() int64                     { return 0 }
-func (s sampleAt) F() float64                  { return s.v }
-func (sampleAt) H() *histogram.Histogram       { return nil }
-func (sampleAt) FH() *histogram.FloatHistogram { return nil }
-func (sampleAt) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
-func (s sampleAt) Copy() chunks.Sample         { return s }
-
 // putDownsampled puts two days of a counter at five minutes into the bucket in dir, without the raw block that it was made of.
 func putDownsampled(t *testing.T, dir string, begin time.Time) {
 	t.Helper()
 	var samples []chunks.Sample
 	for at := begin.UnixMilli() + 1000; at < begin.Add(48*time.Hour).UnixMilli(); at += 30_000 {
-		samples = append(samples, sampleAt{at, float64(len(samples))})
+		samples = append(samples, buckettest.Float(at, float64(len(samples))))
 	}
 	temp := t.TempDir()
 	series := storage.NewListSeries(labels.FromStrings("__name__", "old_total"), samples)
-	src, err := tsdb.CreateBlock([]storage.Series{series}, temp, (96 * time.Hour).Milliseconds(), promslog.NewNopLogger())
-	require.NoError(t, err)
+	src, _ := buckettest.WriteBlock(t, temp, (96 * time.Hour).Milliseconds(), series)
 	id, _, err := downsample.New(nil, nil, nil).Downsample(t.Context(), src, downsample.FiveMinutes, temp)
 	require.NoError(t, err)
 

@@ -4,20 +4,27 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/golang/snappy"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/tsdb"
+	v1 "github.com/prometheus/prometheus/web/api/v1"
 	"github.com/stretchr/testify/require"
 	yaml "go.yaml.in/yaml/v2"
 
 	"github.com/penstock-io/penstock/ingest"
 	"github.com/penstock-io/penstock/ring"
+	"github.com/penstock-io/penstock/tsdbstore"
 )
 
 // dataOf is the data of a successful answer of the API.
@@ -145,8 +152,60 @@ func TestStatusOfCluster(t *testing.T) {
 
 	// One member alone was told; the next answer of another has it.
 	nodes[1].srv.metadata.Apply(defaultTenant, []ingest.Metadata{{Name: "only_here", Type: "gauge", Help: "Here."}})
-	for _, n := range nodes {
-		all := dataOf[map[string][]map[string]string](t, n.url()+"/api/v1/metadata")
-		require.Equal(t, []map[string]string{{"type": "gauge", "unit": "", "help": "Here."}}, all["only_here"])
+	everywhere := func() {
+		t.Helper()
+		for _, n := range nodes {
+			all := dataOf[map[string][]map[string]string](t, n.url()+"/api/v1/metadata")
+			require.Equal(t, []map[string]string{{"type": "gauge", "unit": "", "help": "Here."}}, all["only_here"])
+		}
 	}
+	everywhere()
+	nodes[1].stop(t)
+	nodes[1].start(t)
+	everywhere()
+}
+
+// TestRuntimeInfo: damage that was set aside is where a Prometheus counts corruptions, and times are UTC.
+func TestRuntimeInfo(t *testing.T) {
+	n := &testNode{args: []string{"--storage.path=" + t.TempDir(), "--web.listen-address=127.0.0.1:0", "--internal.listen-address=127.0.0.1:0"}}
+	n.start(t)
+	info := func() v1.RuntimeInfo { return dataOf[v1.RuntimeInfo](t, n.url()+"/api/v1/status/runtimeinfo") }
+	require.Zero(t, info().CorruptionCount)
+	require.True(t, info().ReloadConfigSuccess)
+	require.Equal(t, time.UTC, info().StartTime.Location())
+	require.NotEmpty(t, info().CWD)
+	families, err := n.srv.reg.Gather()
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == tsdbstore.MetricQuarantined }))
+}
+
+// TestMetadataOfEmptyDisk: a member whose disk was replaced answers for all metrics from its first moment on.
+func TestMetadataOfEmptyDisk(t *testing.T) {
+	nodes := startCluster(t, 3)
+	raw, err := (&prompb.WriteRequest{Metadata: []prompb.MetricMetadata{
+		{Type: prompb.MetricMetadata_COUNTER, MetricFamilyName: "requests_total", Help: "Requests.", Unit: "requests"},
+		{Type: prompb.MetricMetadata_GAUGE, MetricFamilyName: "up", Help: "Up."},
+	}}).Marshal()
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, nodes[0].url()+"/api/v1/write", bytes.NewReader(snappy.Encode(nil, raw)))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	req.Header.Set("Content-Encoding", "snappy")
+	resp, err := (&http.Client{}).Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusNoContent, resp.StatusCode)
+
+	want := map[string][]map[string]string{
+		"requests_total": {{"type": "counter", "unit": "requests", "help": "Requests."}},
+		"up":             {{"type": "gauge", "unit": "", "help": "Up."}},
+	}
+	for _, n := range nodes {
+		require.Equal(t, want, dataOf[map[string][]map[string]string](t, n.url()+"/api/v1/metadata"))
+	}
+	nodes[2].stop(t)
+	require.NoError(t, os.RemoveAll(nodes[2].srv.cfg.storage.path))
+	nodes[2].start(t)
+	require.Equal(t, want, dataOf[map[string][]map[string]string](t, nodes[2].url()+"/api/v1/metadata"))
+	require.Equal(t, map[string][]map[string]string{"up": want["up"]}, dataOf[map[string][]map[string]string](t, nodes[2].url()+"/api/v1/metadata?metric=up"))
 }

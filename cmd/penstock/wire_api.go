@@ -6,7 +6,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"math"
 	"net/http"
 	"os"
 	"runtime"
@@ -24,6 +23,7 @@ import (
 	"github.com/penstock-io/penstock/querier/api"
 	"github.com/penstock-io/penstock/querier/dedup"
 	"github.com/penstock-io/penstock/querier/limit"
+	"github.com/penstock-io/penstock/tsdbstore"
 )
 
 // newAPI is Prometheus' HTTP API over the deduplicated read path.
@@ -85,23 +85,39 @@ func (s *server) corsOrigin() *regexp.Regexp {
 func (s *server) runtimeInfo(start time.Time) v1.RuntimeInfo {
 	reload := s.limits.State()
 	info := v1.RuntimeInfo{
-		StartTime:           start,
-		ServerTime:          time.Now(),
+		StartTime:           start.UTC(),
+		ServerTime:          time.Now().UTC(),
 		ReloadConfigSuccess: reload.OK,
-		LastConfigTime:      reload.Since,
+		LastConfigTime:      reload.Since.UTC(),
 		GoroutineCount:      runtime.NumGoroutine(),
 		GOMAXPROCS:          runtime.GOMAXPROCS(0),
 		GOGC:                memory.Collection(),
 		GODEBUG:             os.Getenv("GODEBUG"),
+		GOMEMLIMIT:          debug.SetMemoryLimit(-1),
 		StorageRetention:    s.cfg.storage.retention.String(),
+		CorruptionCount:     s.corruptions(),
 	}
 	// Not worth failing the page for: both are hints to the reader.
 	info.Hostname, _ = os.Hostname()
 	info.CWD, _ = os.Getwd()
-	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
-		info.GOMEMLIMIT = limit
-	}
 	return info
+}
+
+// corruptions is how much damaged data this process has set aside.
+func (s *server) corruptions() (n int64) {
+	families, err := s.reg.Gather()
+	if err != nil {
+		s.logger.Warn("metrics cannot be gathered", "err", err) // Those that can are there.
+	}
+	for _, family := range families {
+		if family.GetName() != tsdbstore.MetricQuarantined {
+			continue
+		}
+		for _, m := range family.Metric {
+			n += int64(m.GetCounter().GetValue())
+		}
+	}
+	return n
 }
 
 // queryTenant is the tenant that queryContext put into every request's context.

@@ -12,12 +12,13 @@ import (
 	"github.com/penstock-io/penstock/querier"
 	"github.com/penstock-io/penstock/querier/api"
 	"github.com/penstock-io/penstock/querier/dedup"
+	"github.com/penstock-io/penstock/querier/limit"
 )
 
 // explainSelect says what one select of a query with explain=dedup was made of, by asking
-// the cluster once more.
-func (s *server) explainSelect(ctx context.Context, limit int, hints *storage.SelectHints, matchers ...*labels.Matcher) (api.ExplainedSelect, error) {
-	e, err := dedup.Explain(querier.WithSources(ctx), s.querier, s.dedupConfig(), limit, hints, matchers...)
+// the cluster once more, on the account of the query.
+func (s *server) explainSelect(ctx context.Context, most int, hints *storage.SelectHints, matchers ...*labels.Matcher) (api.ExplainedSelect, error) {
+	e, err := dedup.Explain(querier.WithSources(ctx), limit.Queryable(s.querier), s.dedupConfig(), most, hints, matchers...)
 	if err != nil {
 		return api.ExplainedSelect{}, err
 	}

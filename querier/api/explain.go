@@ -193,7 +193,7 @@ func explainError(err error) *apiError {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &apiError{http.StatusServiceUnavailable, "timeout", errors.New("the query was answered, but explaining it took longer than " + explainTimeout.String() + ": ask for a shorter range or fewer series")}
 	}
-	return internal(err)
+	return &apiError{http.StatusUnprocessableEntity, "execution", err}
 }
 
 // withExplanation adds the field to the data of an answer, which is passed on as it is otherwise.

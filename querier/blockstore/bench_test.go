@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
@@ -21,6 +20,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 
 	"github.com/penstock-io/penstock/uploader/bucket"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
 // requestTime is what a request to a store in the same region takes.
@@ -53,10 +53,7 @@ func benchBlock(b *testing.B, metrics, each int) string {
 			), seed: int64(m*each + i)})
 		}
 	}
-	block, err := tsdb.CreateBlock(all, dir, (4 * time.Hour).Milliseconds(), promslog.NewNopLogger())
-	if err != nil {
-		b.Fatal(err)
-	}
+	block, _ := buckettest.WriteBlock(b, dir, (4 * time.Hour).Milliseconds(), all...)
 	return block
 }
 
@@ -77,7 +74,7 @@ type benchSamples int64
 func (s benchSamples) Len() int { return 480 }
 
 func (s benchSamples) Get(i int) chunks.Sample {
-	return sample{int64(i) * 15_000, float64(int64(i)*(100+int64(s)%7) + (int64(i)*int64(i)*int64(s))%13)}
+	return buckettest.Float(int64(i)*15_000, float64(int64(i)*(100+int64(s)%7)+(int64(i)*int64(i)*int64(s))%13))
 }
 
 // BenchmarkGateway asks sum by (job) (rate(m[5m])) over 1,000 of 100,000 series of a block, once over its two hours with

@@ -6,9 +6,11 @@ package blockstore
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,6 +149,38 @@ func TestQueryLimit(t *testing.T) {
 			require.NoError(t, q.Close())
 		}
 	}
+}
+
+// TestSpending: whoever keeps the account of a query is told what it reads and how often it asks the bucket, and can end it.
+func TestSpending(t *testing.T) {
+	f := newFixture(t)
+	f.blocksEach2h(2)
+	s := f.open(nil)
+	var bytes, requests atomic.Int64
+	enough := errors.New("enough")
+	most := int64(math.MaxInt64)
+	ctx := s.WithSpending(t.Context(), func(b, r int64) error {
+		requests.Add(r)
+		if bytes.Add(b) > most {
+			return enough
+		}
+		return nil
+	})
+	ask := func() error {
+		q, err := s.Querier("t1", 0, 1000*minute)
+		require.NoError(t, err)
+		defer q.Close()
+		return q.Select(ctx, true, nil, equal("__name__", "up")).Err()
+	}
+	require.NoError(t, ask())
+	require.Positive(t, requests.Load())
+	first, asked := bytes.Load(), requests.Load()
+	require.Positive(t, first)
+	require.NoError(t, ask())
+	require.Equal(t, 2*first, bytes.Load(), "what is kept here counts as well")
+	require.Equal(t, asked, requests.Load(), "and is not asked for")
+	most = 2*first + 1
+	require.ErrorIs(t, ask(), enough)
 }
 
 // TestAnswerOutlivesItsBlock deletes a block, in the bucket and here, between the selection and the reading.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/penstock/downsample"
 	fanout "github.com/penstock-io/penstock/querier"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
 // member is the TSDB of a member: one block, of which it says since when it has everything.
@@ -47,8 +48,7 @@ func TestJoinedToMembers(t *testing.T) {
 	// A chunk ends after 77 h, and the counter is reset after 70.
 	start := (69*60 + 1) * minute
 	c := counted(start, 4*day)
-	dir, err := tsdb.CreateBlock([]storage.Series{storage.NewListSeries(c.labels, c.samples)}, t.TempDir(), 60*day, promslog.NewNopLogger())
-	require.NoError(t, err)
+	dir, _ := buckettest.WriteBlock(t, t.TempDir(), 60*day, storage.NewListSeries(c.labels, c.samples))
 	b, err := tsdb.OpenBlock(promslog.NewNopLogger(), dir, nil, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })

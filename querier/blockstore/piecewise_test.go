@@ -11,15 +11,14 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-io/penstock/downsample"
 	"github.com/penstock-io/penstock/uploader/bucket"
+	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
 const day = 24 * 60 * minute
@@ -28,7 +27,7 @@ const day = 24 * 60 * minute
 func counted(from, to int64) series {
 	s := newSeries(0, 0, "__name__", "requests_total", "job", "a")
 	for t := from + 7000; t < to; t += minute / 2 {
-		s.samples = append(s.samples, sample{t, float64(t % (10 * 60 * minute) / (minute / 2))})
+		s.samples = append(s.samples, buckettest.Float(t, float64(t%(10*60*minute)/(minute/2))))
 	}
 	return s
 }
@@ -38,8 +37,7 @@ func (f *fixture) addAll(from, to int64, resolutions ...int64) (ids []ulid.ULID)
 	f.t.Helper()
 	dir := f.t.TempDir()
 	s := counted(from, to)
-	src, err := tsdb.CreateBlock([]storage.Series{storage.NewListSeries(s.labels, s.samples)}, dir, 60*day, promslog.NewNopLogger())
-	require.NoError(f.t, err)
+	src, _ := buckettest.WriteBlock(f.t, dir, 60*day, storage.NewListSeries(s.labels, s.samples))
 	var sources []ulid.ULID
 	for _, resolution := range append([]int64{downsample.Raw}, resolutions...) {
 		if resolution > downsample.Raw {

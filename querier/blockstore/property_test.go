@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -59,9 +57,9 @@ func manySeries(r *rand.Rand, n int) []series {
 		for k := range int64(samples) {
 			ts := (start + k) * 15_000
 			if i%11 == 0 {
-				s.samples = append(s.samples, histogramSample{sample{ts, 0}, tsdbutil.GenerateTestHistogram(k)})
+				s.samples = append(s.samples, histogramSample{buckettest.Float(ts, 0), tsdbutil.GenerateTestHistogram(k)})
 			} else {
-				s.samples = append(s.samples, sample{ts, r.Float64() * 1000})
+				s.samples = append(s.samples, buckettest.Float(ts, r.Float64()*1000))
 			}
 		}
 		all = append(all, s)
@@ -76,13 +74,12 @@ func (f *fixture) addLocal(content []series) (ulid.ULID, *tsdb.Block) {
 	for _, s := range content {
 		all = append(all, storage.NewListSeries(s.labels, s.samples))
 	}
-	dir, err := tsdb.CreateBlock(all, f.t.TempDir(), (24 * time.Hour).Milliseconds(), promslog.NewNopLogger())
-	require.NoError(f.t, err)
+	dir, id := buckettest.WriteBlock(f.t, f.t.TempDir(), (24 * time.Hour).Milliseconds(), all...)
 	require.NoError(f.t, f.blocks.PutBlock(f.t.Context(), dir, ours("t1", "m1"), bucket.SourceReceive))
 	local, err := tsdb.OpenBlock(nil, dir, nil, nil)
 	require.NoError(f.t, err)
 	f.t.Cleanup(func() { require.NoError(f.t, local.Close()) })
-	return ulid.MustParse(filepath.Base(dir)), local
+	return id, local
 }
 
 func randomMatchers(r *rand.Rand) []*labels.Matcher {

@@ -15,11 +15,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/promslog"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
@@ -28,18 +25,7 @@ import (
 	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
 
-type sample struct {
-	t int64
-	v float64
-}
-
-func (s sample) T() int64                    { return s.t }
-func (sample) ST() int64                     { return 0 }
-func (s sample) F() float64                  { return s.v }
-func (sample) H() *histogram.Histogram       { return nil }
-func (sample) FH() *histogram.FloatHistogram { return nil }
-func (sample) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
-func (s sample) Copy() chunks.Sample         { return s }
+type sample = buckettest.Sample
 
 // fixture is a bucket and a Store on it, with a clock.
 type fixture struct {
@@ -71,7 +57,7 @@ const minute = int64(60_000)
 func newSeries(start, n int64, pairs ...string) series {
 	s := series{labels: labels.FromStrings(pairs...)}
 	for i := range n {
-		s.samples = append(s.samples, sample{start + i*minute, float64(start/minute + i)})
+		s.samples = append(s.samples, buckettest.Float(start+i*minute, float64(start/minute+i)))
 	}
 	return s
 }
@@ -83,9 +69,7 @@ func (f *fixture) add(external map[string]string, edit func(*bucket.Meta), conte
 	for _, s := range content {
 		all = append(all, storage.NewListSeries(s.labels, s.samples))
 	}
-	dir, err := tsdb.CreateBlock(all, f.t.TempDir(), 0, promslog.NewNopLogger())
-	require.NoError(f.t, err)
-	id := ulid.MustParse(filepath.Base(dir))
+	dir, id := buckettest.WriteBlock(f.t, f.t.TempDir(), 0, all...)
 	require.NoError(f.t, f.blocks.PutBlock(f.t.Context(), dir, external, bucket.SourceReceive))
 	if edit != nil {
 		meta, err := f.blocks.Meta(f.t.Context(), id)
@@ -141,7 +125,7 @@ func selectAll(t *testing.T, q storage.Querier, ms ...*labels.Matcher) (map[stri
 		it := s.Iterator(nil)
 		for it.Next() != chunkenc.ValNone {
 			ts, v := it.At()
-			found[last.String()] = append(found[last.String()], sample{ts, v})
+			found[last.String()] = append(found[last.String()], buckettest.Float(ts, v))
 		}
 		require.NoError(t, it.Err())
 	}
@@ -160,7 +144,7 @@ func selectChunks(t *testing.T, q storage.ChunkQuerier, ms ...*labels.Matcher) (
 			c := it.At().Chunk.Iterator(nil)
 			for c.Next() != chunkenc.ValNone {
 				ts, v := c.At()
-				found[s.Labels().String()] = append(found[s.Labels().String()], sample{ts, v})
+				found[s.Labels().String()] = append(found[s.Labels().String()], buckettest.Float(ts, v))
 			}
 			require.NoError(t, c.Err())
 		}
@@ -354,13 +338,13 @@ func TestListingIsTriedAgain(t *testing.T) {
 func TestMergeFunctionDecides(t *testing.T) {
 	f := newFixture(t)
 	a, b := newSeries(0, 3, "__name__", "up"), newSeries(0, 3, "__name__", "up")
-	a.samples[1], b.samples[2] = sample{minute, 1000}, sample{2 * minute, 1000}
+	a.samples[1], b.samples[2] = buckettest.Float(minute, 1000), buckettest.Float(2*minute, 1000)
 	f.add(ours("t1", "m1"), nil, a)
 	f.add(ours("t1", "m2"), nil, b)
 	s := f.open(func(c *Config) { c.MergeSeries = largest })
 	got, err := query(t, s, "t1", 0, 10*minute, equal("__name__", "up"))
 	require.NoError(t, err)
-	require.Equal(t, []sample{{0, 0}, {minute, 1000}, {2 * minute, 1000}}, got[a.labels.String()])
+	require.Equal(t, []sample{buckettest.Float(0, 0), buckettest.Float(minute, 1000), buckettest.Float(2*minute, 1000)}, got[a.labels.String()])
 }
 
 // largest is a rule for the test: of copies with the same times the larger values.
@@ -371,9 +355,9 @@ func largest(all ...storage.Series) storage.Series {
 		for n := 0; it.Next() != chunkenc.ValNone; n++ {
 			ts, v := it.At()
 			if i == 0 {
-				merged.samples = append(merged.samples, sample{ts, v})
+				merged.samples = append(merged.samples, buckettest.Float(ts, v))
 			} else {
-				merged.samples[n] = sample{ts, max(v, merged.samples[n].F())}
+				merged.samples[n] = buckettest.Float(ts, max(v, merged.samples[n].F()))
 			}
 		}
 	}

@@ -58,7 +58,7 @@ type Explanation struct {
 
 // sourced is a series below that knows the sources of its samples.
 type sourced interface {
-	// Sources returns what names the sources of a sample by its time, in ms, which never goes back.
+	// Sources returns what names the sources of a sample by its time, in ms, which never goes back. Nil: they are not known.
 	Sources() func(t int64) []string
 }
 
@@ -209,13 +209,16 @@ func (x *explainer) replica(n int) labels.Labels {
 }
 
 func (x *explainer) sourcesOf(head chosen) []string {
-	if x.sources[head.replica] == nil {
-		x.sources[head.replica] = func(int64) []string { return nil }
+	of := &x.sources[head.replica]
+	if *of == nil {
 		if s, ok := x.replicas[head.replica].(sourced); ok {
-			x.sources[head.replica] = s.Sources()
+			*of = s.Sources()
+		}
+		if *of == nil {
+			*of = func(int64) []string { return nil }
 		}
 	}
-	return x.sources[head.replica](head.t)
+	return (*of)(head.t)
 }
 
 func (s *Stretch) add(t int64, sources []string) {

@@ -168,7 +168,7 @@ func newScene(seed uint64) *scene {
 		s.targets = append(s.targets, s.newTarget(rng))
 		s.lone.sees = append(s.lone.sees, true)
 		s.lone.offsets = append(s.lone.offsets, rng.Int64N(interval))
-		alone := rng.IntN(8) // one server in some eight scenes is the only one to know the target
+		alone := rng.IntN(8) // a target in four is known to one server alone
 		for i := range s.servers {
 			v := &s.servers[i]
 			v.sees = append(v.sees, alone >= count || alone == i)

@@ -150,12 +150,12 @@ func (a *Account) grow(bytes int64) {
 	}
 }
 
-// touch counts a series whose labels take so many bytes. An error ends the query.
-func (a *Account) touch(labelBytes int64) error {
-	if n := a.series.Add(1); over(n, a.limits.MaxSeries) {
+// touch counts series, and what they and their points take. An error ends the query.
+func (a *Account) touch(series, memory int64) error {
+	if n := a.series.Add(series); over(n, a.limits.MaxSeries) {
 		return a.end(tooManySeries(a.limits.MaxSeries))
 	}
-	a.grow(seriesMemory + a.labels.of(labelBytes))
+	a.grow(memory)
 	return a.reason()
 }
 

@@ -91,7 +91,12 @@ func (q *query) Exec(ctx context.Context) *promql.Result {
 		// What ended the query may have been met anywhere below.
 		res.Err = a.explain(res.Err)
 	}
-	a.grow(sizeOf(res))
+	if a == nil || res.Err != nil {
+		return res
+	}
+	if a.grow(sizeOf(res)); a.reason() != nil { // Before it is made into text, which does not stop.
+		return &promql.Result{Err: a.reason(), Warnings: res.Warnings}
+	}
 	return res
 }
 
@@ -106,9 +111,11 @@ func asEngine(err error) error {
 	return err
 }
 
-// sizeOf is what a result takes once more as text, beside what it takes as it is.
-func sizeOf(res *promql.Result) (bytes int64) {
-	const pointText, seriesText = 30, 64
+// sizeOf is what a result takes as text, beside what it takes as it is: the text, its copy, and the room that the first grew
+// beyond it.
+func sizeOf(res *promql.Result) int64 {
+	const pointText, seriesText, copies = 30, 64, 3
+	bytes := int64(0)
 	switch v := res.Value.(type) {
 	case promql.Matrix:
 		for _, s := range v {
@@ -119,5 +126,5 @@ func sizeOf(res *promql.Result) (bytes int64) {
 			bytes += int64(v[i].Metric.ByteSize()) + seriesText + pointText
 		}
 	}
-	return bytes
+	return copies * bytes
 }

@@ -151,7 +151,7 @@ type localSet struct {
 func (s *localSet) Next() bool {
 	if s.turn != nil && s.err == nil { // A query of our own counts its series once, after they are merged.
 		if s.err = s.turn.yield(); s.err == nil {
-			s.err = s.a.touch(-seriesMemory)
+			s.err = s.a.touch(1, 0)
 		}
 	}
 	return s.err == nil && s.ChunkSeriesSet.Next()

@@ -135,10 +135,10 @@ func TestAccountOfAQuery(t *testing.T) {
 	require.NoError(t, res.Err)
 	require.EqualValues(t, rigSeries, a.series.Load())
 	require.EqualValues(t, rigSeries*100, a.engineRead.Load())
-	require.InEpsilon(t, rigSeries*101, a.samples.Load(), 0.2, "16 series are counted, and one of each 16 that follow")
+	require.InEpsilon(t, rigSeries*101, a.samples.Load(), 0.3, "16 series are counted, and one of each 32 that follow")
 	require.Equal(t, a.samples.Load()*localSampleBytes, a.localBytes.Load())
 	require.Greater(t, a.memory.Load(), int64(rigSeries*(seriesMemory+100*pointMemory)))
-	require.Less(t, a.memory.Load(), int64(rigSeries*10_000))
+	require.Less(t, a.memory.Load(), int64(rigSeries*20_000), "the text of the result counts as well")
 	require.Zero(t, r.books.held.Load(), "all is given back")
 	require.Empty(t, r.books.accounts())
 	require.Zero(t, r.books.turns.running)
@@ -439,21 +439,4 @@ func TestSlowLog(t *testing.T) {
 	require.InDelta(t, 1, testutil.ToFloat64(r.books.metrics.slow), 0)
 	require.InDelta(t, 2, testutil.ToFloat64(r.books.metrics.finished.WithLabelValues("ok")), 0)
 	require.InDelta(t, 4000, testutil.ToFloat64(r.books.metrics.read.WithLabelValues("bucket")), 0)
-}
-
-// BenchmarkRangeQuery is what an account costs: compare the two.
-func BenchmarkRangeQuery(b *testing.B) {
-	r := newRig(b)
-	for name, q := range map[string]storage.Queryable{"account": r.store(), "none": r.db} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				ctx, finish := r.books.account(context.Background(), &Account{limits: r.limits})
-				q, err := r.engine.NewRangeQuery(ctx, q, nil, `sum(rate(a[1m]))`, time.Unix(0, 0), time.Unix(990, 0), 10*time.Second)
-				require.NoError(b, err)
-				require.NoError(b, q.Exec(ctx).Err)
-				q.Close()
-				finish()
-			}
-		})
-	}
 }

@@ -166,7 +166,7 @@ func (e exemplarQuerier) Select(start, end int64, matchers ...[]*labels.Matcher)
 	}
 	const exemplarMemory = 512
 	for _, r := range found {
-		if err := e.a.touch(int64(r.SeriesLabels.ByteSize()) + exemplarMemory*int64(len(r.Exemplars))); err != nil {
+		if err := e.a.touch(1, int64(r.SeriesLabels.ByteSize())+exemplarMemory*int64(len(r.Exemplars))); err != nil {
 			return nil, err
 		}
 	}

@@ -14,9 +14,11 @@ import (
 const (
 	// The samples of the first series of a set are counted, and after countAll of them those of one in countOneIn, for all: to
 	// count each sample of each would cost some percent of a query.
-	countAll, countOneIn = 16, 16
+	countAll, countOneIn = 16, 32
 	// countedAtOnce is after how many of them the account is told.
 	countedAtOnce = 512
+	// settleEvery is after how many entries in the book of a set its account is told.
+	settleEvery = 64
 	// slabSeries is how many series are made at once.
 	slabSeries = 128
 )
@@ -28,6 +30,10 @@ type seriesSet struct {
 	turn   *turn
 	points int64 // That the engine makes of a series, unless it keeps all samples.
 	all    bool
+
+	// Booked here first: the account is shared.
+	touched, memory int64
+	entries, settle int // Settled when entries are as many.
 
 	slab   []series
 	opened int64 // Series whose samples were asked for.
@@ -54,7 +60,33 @@ func (s *seriesSet) Next() bool {
 			return false
 		}
 	}
+	if !more {
+		s.err = s.pay()
+	}
 	return more
+}
+
+// book takes up what is one entry in the account.
+func (s *seriesSet) book(series, memory int64) error {
+	s.touched += series
+	s.memory += memory
+	if s.entries++; s.entries < s.settle {
+		return nil
+	}
+	return s.pay()
+}
+
+// pay settles what was booked, and says when to do so next: when it is worth it, and not after the limit of series.
+func (s *seriesSet) pay() error {
+	if s.entries == 0 {
+		return nil
+	}
+	err := s.a.touch(s.touched, s.memory)
+	s.touched, s.memory, s.entries, s.settle = 0, 0, 0, settleEvery
+	if most := s.a.limits.MaxSeries; most > 0 {
+		s.settle = int(min(settleEvery, max(most-s.a.series.Load(), 0)+1))
+	}
+	return err
 }
 
 // At implements storage.SeriesSet.
@@ -63,7 +95,7 @@ func (s *seriesSet) At() storage.Series {
 		s.slab = make([]series, 0, slabSeries)
 	}
 	inner := s.inner.At()
-	if err := s.a.touch(int64(inner.Labels().ByteSize())); err != nil && s.err == nil {
+	if err := s.book(1, seriesMemory+s.a.labels.of(int64(inner.Labels().ByteSize()))); err != nil && s.err == nil {
 		s.err = err
 	}
 	s.slab = append(s.slab, series{Series: inner, set: s})
@@ -106,11 +138,8 @@ func (s *series) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 	if err := set.turn.yield(); err != nil {
 		return errIterator{err: set.a.explain(err)}
 	}
-	if err := set.a.reason(); err != nil {
+	if err := set.book(0, set.points*pointMemory); err != nil {
 		return errIterator{err: err}
-	}
-	if !set.all {
-		set.a.grow(set.points * pointMemory)
 	}
 	c, counted := reuse.(*counter)
 	if counted {
@@ -130,6 +159,14 @@ func (s *series) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 	}
 	*c = counter{Iterator: s.Series.Iterator(reuse), set: set, weight: weight}
 	return c
+}
+
+// Sources passes on what the series knows of where its samples are from, for whoever explains an answer. Nil: nothing.
+func (s *series) Sources() func(t int64) []string {
+	if inner, ok := s.Series.(interface{ Sources() func(t int64) []string }); ok {
+		return inner.Sources()
+	}
+	return nil
 }
 
 // counter counts the samples of one series, for it and for others that are not counted.
@@ -208,8 +245,8 @@ func (s *chunkSet) Next() bool { return s.err == nil && s.ChunkSeriesSet.Next() 
 // At implements storage.ChunkSeriesSet.
 func (s *chunkSet) At() storage.ChunkSeries {
 	at := s.ChunkSeriesSet.At()
-	// It is encoded and gone: what it held goes with it.
-	if err := s.a.touch(-seriesMemory); err != nil && s.err == nil {
+	// It is encoded and gone, and what it held goes with it.
+	if err := s.a.touch(1, 0); err != nil && s.err == nil {
 		s.err = err
 	}
 	return at

@@ -83,7 +83,7 @@ func (b *Blocks) FetchFile(ctx context.Context, id ulid.ULID, rel string, w io.W
 	if err != nil {
 		return 0, fmt.Errorf("fetch from block %s: %w", id, err)
 	}
-	n, err := io.Copy(w, r)
+	n, err := copyAll(w, r)
 	if err = errors.Join(err, r.Close()); err != nil {
 		return n, fmt.Errorf("fetch %s of block %s: %w", rel, id, err)
 	}

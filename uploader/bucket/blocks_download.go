@@ -30,8 +30,8 @@ var ErrBroken = errors.New("the block is not what its meta.json says")
 // meta.json. Sizes are checked, and checksums where meta.json has them. It returns the bytes that it read from the bucket.
 // ErrNotFound when the block is not visible, ErrBadMeta, ErrBroken.
 //
-// On an error dir holds parts of the block; the caller removes it. The content is on disk, and not only in the page cache,
-// when Download returns, so that the caller may commit it by a rename.
+// On an error dir holds parts of the block; the caller removes it. The content may be in the page cache only: it is for work on
+// the block, and there again in the bucket. Whoever wants to keep it makes it durable.
 func (b *Blocks) Download(ctx context.Context, id ulid.ULID, dir string) (int64, error) {
 	n, err := b.download(ctx, id, dir)
 	if err != nil {
@@ -113,7 +113,7 @@ func (b *Blocks) downloadFile(ctx context.Context, id ulid.ULID, dir string, fil
 			return n, fmt.Errorf("%w: %s has SHA-256 %s, want %s", ErrBroken, file.RelPath, got, h.Value)
 		}
 	}
-	return n, f.Sync()
+	return n, nil
 }
 
 // missing tells a block that lacks a file from one that is being deleted, which begins with its meta.json.

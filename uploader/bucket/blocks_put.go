@@ -114,7 +114,7 @@ func (b *Blocks) putFile(ctx context.Context, local localBlock, file *File, ther
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	sum := sha256.New()
-	if n, err := io.Copy(sum, f); err != nil || n != file.SizeBytes {
+	if n, err := copyAll(sum, f); err != nil || n != file.SizeBytes {
 		return errors.Join(err, fmt.Errorf("read %d of %d bytes of %s", n, file.SizeBytes, file.RelPath))
 	}
 	file.Hash = &Hash{Func: hashSHA256, Value: hex.EncodeToString(sum.Sum(nil))}

@@ -17,31 +17,15 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/common/promslog"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
-	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-io/penstock/uploader/bucket"
 	"github.com/penstock-io/penstock/uploader/bucket/buckettest"
 )
-
-type sample struct {
-	t int64
-	v float64
-}
-
-func (s sample) T() int64                    { return s.t }
-func (sample) ST() int64                     { return 0 }
-func (s sample) F() float64                  { return s.v }
-func (sample) H() *histogram.Histogram       { return nil }
-func (sample) FH() *histogram.FloatHistogram { return nil }
-func (sample) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
-func (s sample) Copy() chunks.Sample         { return s }
 
 // newBlock writes a block of n series with 100 samples each and returns its directory.
 func newBlock(t *testing.T, n int) (dir string, id ulid.ULID) {
@@ -50,13 +34,11 @@ func newBlock(t *testing.T, n int) (dir string, id ulid.ULID) {
 	for i := range series {
 		samples := make([]chunks.Sample, 100)
 		for j := range samples {
-			samples[j] = sample{int64(j) * 15000, float64(i * j)}
+			samples[j] = buckettest.Float(int64(j)*15000, float64(i*j))
 		}
 		series[i] = storage.NewListSeries(labels.FromStrings("__name__", "m", "i", string(rune('a'+i))), samples)
 	}
-	dir, err := tsdb.CreateBlock(series, t.TempDir(), 0, promslog.NewNopLogger())
-	require.NoError(t, err)
-	return dir, ulid.MustParse(filepath.Base(dir))
+	return buckettest.WriteBlock(t, t.TempDir(), 0, series...)
 }
 
 var (
