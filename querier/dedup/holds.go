@@ -226,6 +226,17 @@ func (s *stitch) anyRecord(lo, hi int64) bool {
 	return false
 }
 
+// anyFrom reports whether replica n or one below it may have a record at or after lo. Where none has, as at the newest end of the data, they
+// need not be read.
+func (s *stitch) anyFrom(n int, lo int64) bool {
+	for k := n; k < len(s.tracks); k++ {
+		if tr := &s.tracks[k]; tr.opened || tr.mayHaveAfter(minus(lo, 1)) {
+			return true
+		}
+	}
+	return false
+}
+
 // alive reports whether a replica below n shows the series alive across time t, at
 // which n has a stale marker: then the marker tells of a failed scrape, not of the end
 // of the series.

@@ -169,7 +169,7 @@ func (l *level) open(from int64) {
 		return // the last one: nobody to let through
 	}
 	if l.gap = l.s.gapBetween(l.n, l.cur, l.nxt); !l.gap.empty() {
-		if lo := max(l.gap.lo, from); lo < l.gap.hi {
+		if lo := max(l.gap.lo, from); lo < l.gap.hi && l.s.anyFrom(l.n+1, lo) {
 			l.s.levels[l.n+1].seek(lo)
 			l.filling = true
 		}

@@ -38,7 +38,9 @@ type track struct {
 	it     chunkenc.Iterator // of an earlier series until opened is set
 	opened bool
 	done   bool
-	err    error
+	// noneAfter is a time after which it is known to have no record; maxTime if nothing is known.
+	noneAfter int64
+	err       error
 
 	recs []record
 	base int // absolute index of recs[0]
@@ -58,6 +60,7 @@ func (tr *track) reset(r rule, series storage.Series) {
 	tr.rule, tr.series = r, series
 	tr.floor, tr.opened, tr.done, tr.err = math.MinInt64, false, false, nil
 	tr.recs, tr.base, tr.steadyTo = tr.recs[:0], 0, -1
+	tr.noneAfter = maxTime
 }
 
 // position moves the floor forward, and opens the track or jumps if that is far.
@@ -79,11 +82,18 @@ func (tr *track) position(floor int64) {
 // mayHaveAfter reports whether there may be a record after t, for a track that is not open. At the newest end of the data nobody has one, and who
 // is asked for no more than that need not be read from one margin before.
 func (tr *track) mayHaveAfter(t int64) bool {
-	if t == math.MaxInt64 {
+	switch {
+	case t >= tr.noneAfter:
+		return false
+	case t == minTime: // Whoever has anything.
 		return true
 	}
 	tr.it = tr.series.Iterator(tr.it)
-	return tr.it.Seek(t+1) != chunkenc.ValNone || tr.it.Err() != nil
+	if tr.it.Seek(t+1) != chunkenc.ValNone || tr.it.Err() != nil {
+		return true
+	}
+	tr.noneAfter = t
+	return false
 }
 
 // end is the index after the last record that was read.
