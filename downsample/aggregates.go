@@ -15,7 +15,7 @@ func (p *Parts) open(r Reading, resolution int64) (source, error) {
 		if err != nil {
 			return nil, err
 		}
-		return chunkSource{c.Iterator(nil)}, nil
+		return &chunkSource{it: c.Iterator(nil)}, nil
 	}
 	switch {
 	case r == ReadCounter:

@@ -145,7 +145,7 @@ func (*oneSeries) Warnings() annotations.Annotations { return nil }
 func read(t testing.TB, it chunkenc.Iterator) series {
 	t.Helper()
 	var all series
-	s := chunkSource{it}
+	s := chunkSource{it: it}
 	for {
 		x, ok := s.next()
 		if !ok {

@@ -69,7 +69,11 @@ func (r *histogramReader) next() bool {
 			r.open = false
 			continue
 		}
-		t, h := r.it.AtFloatHistogram(r.cur)
+		t, h, err := floatHistogramAt(r.it, r.cur)
+		if err != nil {
+			r.err = err
+			return false
+		}
 		if value.IsStaleNaN(h.Sum) {
 			continue
 		}
@@ -168,12 +172,18 @@ func (w *writer) coarserHistograms(group []Parts) error {
 		}
 		counts, sums, counters := count.Iterator(nil), group[i][Sum].Iterator(nil), group[i][Counter].Iterator(nil)
 		for counters.Next() != chunkenc.ValNone && sums.Next() != chunkenc.ValNone && counts.Next() != chunkenc.ValNone {
-			t, counter := counters.AtFloatHistogram(nil)
+			t, counter, err := floatHistogramAt(counters, nil)
+			if err != nil {
+				return err
+			}
 			if counts.AtT() != t || sums.AtT() != t {
 				return fmt.Errorf("%w: its aggregates are of different times", ErrDamaged)
 			}
 			_, n := counts.At()
-			_, sum := sums.AtFloatHistogram(nil)
+			_, sum, err := floatHistogramAt(sums, nil)
+			if err != nil {
+				return err
+			}
 			b.add(t, counter, sum, last, n)
 			last = counter.Copy() // The iterator's goes on being its.
 		}
@@ -197,6 +207,6 @@ func firstHistogram(p *Parts, a Aggregate) (*histogram.FloatHistogram, error) {
 	if vt := it.Next(); vt != chunkenc.ValFloatHistogram && vt != chunkenc.ValHistogram {
 		return nil, errors.Join(fmt.Errorf("%w: %s has no histogram", ErrDamaged, a), it.Err())
 	}
-	_, h := it.AtFloatHistogram(nil)
-	return h, nil
+	_, h, err := floatHistogramAt(it, nil)
+	return h, err
 }

@@ -133,21 +133,32 @@ func (failed) AtST() int64 { return 0 }
 func (f failed) Err() error { return f.error }
 
 // chunkSource yields what an iterator does.
-type chunkSource struct{ it chunkenc.Iterator }
+type chunkSource struct {
+	it      chunkenc.Iterator
+	failure error
+}
 
-func (s chunkSource) next() (sample, bool) {
+func (s *chunkSource) next() (got sample, ok bool) {
+	if s.failure != nil {
+		return sample{}, false
+	}
 	switch s.it.Next() {
 	case chunkenc.ValFloat:
 		t, v := s.it.At()
 		return sample{t: t, v: v}, true
 	case chunkenc.ValHistogram:
-		t, h := s.it.AtHistogram(nil)
-		return sample{t: t, h: h}, true
+		got.t, got.h, s.failure = histogramAt(s.it)
+		return got, s.failure == nil
 	case chunkenc.ValFloatHistogram:
-		t, fh := s.it.AtFloatHistogram(nil)
-		return sample{t: t, fh: fh}, true
+		got.t, got.fh, s.failure = floatHistogramAt(s.it, nil)
+		return got, s.failure == nil
 	}
 	return sample{}, false
 }
 
-func (s chunkSource) err() error { return s.it.Err() }
+func (s *chunkSource) err() error {
+	if s.failure != nil {
+		return s.failure
+	}
+	return s.it.Err()
+}

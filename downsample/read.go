@@ -110,7 +110,7 @@ func differ(items []item) bool {
 // open returns the samples of an item, not clipped.
 func (it *item) open(r Reading) (source, error) {
 	if it.raw != nil {
-		return chunkSource{it.raw.Iterator(nil)}, nil
+		return &chunkSource{it: it.raw.Iterator(nil)}, nil
 	}
 	s, err := it.parts.open(r, it.resolution)
 	if it.spread && (r == ReadAverage || r == ReadMin || r == ReadMax) {
