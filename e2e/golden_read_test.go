@@ -126,6 +126,36 @@ func (g *golden) remoteRead(t *testing.T) {
 	}
 }
 
+// storedSeries: without deduplication a remote read has each series of the pair once for each replica, as it is stored.
+func (g *golden) storedSeries(t *testing.T) {
+	pair := g.sides[len(g.sides)-1]
+	for _, types := range [][]prompb.ReadRequest_ResponseType{nil, {prompb.ReadRequest_STREAMED_XOR_CHUNKS}} {
+		raw, err := (&prompb.ReadRequest{Queries: g.readCases()[0].queries, AcceptedResponseTypes: types}).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := func(api harness.API, path string) []string {
+			return samplesOf(t, ask(t, api, http.MethodPost, path, http.Header{"Content-Type": {"application/x-protobuf"}, "Content-Encoding": {"snappy"}}, string(snappy.Encode(nil, raw))))
+		}
+		var want []string
+		for _, line := range read(g.prometheus, "/read") {
+			want = append(want, line, line)
+		}
+		got := read(pair, "/read?dedup=false")
+		for i := range got {
+			for _, replica := range []string{"a", "b"} {
+				label := fmt.Sprint(prompb.Label{Name: harness.ReplicaLabel, Value: replica})
+				got[i] = strings.Replace(strings.Replace(got[i], " "+label, "", 1), label+" ", "", 1)
+			}
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("read without dedup: %s", firstDifference(want, got))
+		}
+	}
+}
+
 // samplesOf is a line for each series of each query, with all its samples.
 func samplesOf(t *testing.T, a answer) []string {
 	t.Helper()

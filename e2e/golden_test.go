@@ -42,6 +42,7 @@ func TestGolden(t *testing.T) {
 	t.Run("cors", g.origins)
 	t.Run("federate", g.federate)
 	t.Run("read", g.remoteRead)
+	t.Run("read as stored", g.storedSeries)
 	t.Run("metadata", g.metadata)
 	t.Run("runtimeinfo", g.runtimeInfo)
 	t.Run("grafana", g.grafana)

@@ -95,6 +95,13 @@ func TestQueriesOverBadS3(t *testing.T) {
 		b := newQueriedBucket(t, server)
 		b.faulty.Misbehave(1, harness.S3InternalError)
 		b.start()
+		harness.Eventually(t, relistedWithin, "the first list is given up", func() error {
+			n, err := b.node.Sum("penstock_blockstore_sync_failures_total")
+			if err == nil && n == 0 {
+				err = errors.New("it is still tried")
+			}
+			return err
+		})
 		if right := b.askAll("no list", 0, queriedBlocks); right != 0 {
 			t.Errorf("%d answers are there although nothing is known of the bucket", right)
 		}

@@ -104,12 +104,16 @@ type latencies struct {
 	p50, p99, max time.Duration
 }
 
-// taken returns the latencies since it was called last.
-func (s *steady) taken() latencies {
+// taken returns the times since it was called last.
+func (s *steady) taken() []time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.times
 	s.times = nil
+	return all
+}
+
+func latenciesOf(all []time.Duration) latencies {
 	if len(all) == 0 {
 		return latencies{}
 	}
@@ -121,23 +125,29 @@ func (l latencies) String() string {
 	return fmt.Sprintf("%d writes, p50 %s, p99 %s, max %s", l.n, l.p50.Round(10*time.Microsecond), l.p99.Round(10*time.Microsecond), l.max.Round(10*time.Microsecond))
 }
 
-// peakRSS is the most memory that a process has had at a time, in bytes.
-func peakRSS(t *testing.T, p *harness.Process) int64 {
+// peakRSS is the most memory that a process has had at a time, in bytes, pages of files included.
+func peakRSS(t *testing.T, p *harness.Process) int64 { t.Helper(); return memoryOf(t, p, "VmHWM:") }
+
+// rssAnon is the memory that a process has now and that the kernel cannot take back.
+func rssAnon(t *testing.T, p *harness.Process) int64 { t.Helper(); return memoryOf(t, p, "RssAnon:") }
+
+func memoryOf(t *testing.T, p *harness.Process, line string) int64 {
 	t.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
-		t.Skipf("cannot tell how much memory a process has: %v", err)
+		t.Errorf("cannot tell how much memory a process has: %v", err)
+		return 0
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+		if value, ok := strings.CutPrefix(lines.Text(), line); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			if err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
 			return kib << 10
 		}
 	}
-	t.Fatal("no VmHWM")
+	t.Errorf("the kernel does not say %s", line)
 	return 0
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	common "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -55,23 +56,26 @@ func rawQuestions(w *world) (all []question) {
 	return all
 }
 
-// coarseQuestions are those of which both promise the same of downsampled blocks.
+// coarseQuestions are those of which both promise the same of downsampled blocks, over ranges of so many windows.
 //
-// Counters may be apart by one of the windows of a range. PromQL does not extrapolate a counter to below 0, and the two yield
-// counters that differ by a constant: Thanos' begin at what was shown, Penstock's end at it. So one step of a series, where
-// Penstock's is next to 0, is a window short.
+// Counters may be apart by one window. PromQL does not extrapolate a counter to below 0, and the two yield counters that differ
+// by a constant: Thanos' begin at what was shown, Penstock's end at it. So the one step of a series at which Penstock's passes 0
+// is a window short.
 func coarseQuestions(w *world, resolution time.Duration) (all []question) {
-	end := w.stretches[0].until
-	const span = 2 * day
-	windows := float64(span / resolution)
+	const windows, rounding = 72, 1e-9
+	end, span := w.stretches[0].until, common.Duration(windows*resolution)
 	for expr, near := range map[string]float64{
-		`gauge`: 1e-9, `avg_over_time(gauge[2d])`: 1e-9, `min_over_time(gauge[2d])`: 1e-9, `max_over_time(gauge[2d])`: 1e-9,
-		`sum_over_time(gauge[2d])`: 1e-9, `max(gauge)`: 1e-9, `min(gauge)`: 1e-9, `avg_over_time(flapping[2d])`: 1e-9,
-		`increase(counter_total[2d])`: 1 / windows, `sum by (job) (rate(counter_total[2d]))`: 1 / windows,
-		`histogram_quantile(0.9, sum(rate(latency[2d])))`: 1e-9, `histogram_count(increase(latency[2d]))`: 1e-9,
-		`histogram_sum(increase(sizes[2d]))`: 1e-9, `histogram_quantile(0.5, sum(rate(sizes[2d])))`: 1e-9, `histogram_count(temperature)`: 1e-9,
+		`gauge`: rounding, `max(gauge)`: rounding, `min(gauge)`: rounding, `histogram_count(temperature)`: rounding,
+		`avg_over_time(gauge[%s])`: rounding, `min_over_time(gauge[%s])`: rounding, `max_over_time(gauge[%s])`: rounding,
+		`sum_over_time(gauge[%s])`: rounding, `avg_over_time(flapping[%s])`: rounding,
+		`histogram_quantile(0.9, sum(rate(latency[%s])))`: rounding, `histogram_count(increase(latency[%s]))`: rounding,
+		`histogram_sum(increase(sizes[%s]))`: rounding, `histogram_quantile(0.5, sum(rate(sizes[%s])))`: rounding,
+		`increase(counter_total[%s])`: 1.0 / (windows - 1), `sum by (job) (rate(counter_total[%s]))`: 1.0 / (windows - 1),
 	} {
-		all = append(all, question{expr: expr, start: end.Add(-8 * day), end: end.Add(-6 * time.Hour), step: time.Hour, resolution: resolution, near: near})
+		all = append(all, question{
+			expr: strings.ReplaceAll(expr, "%s", span.String()), start: end.Add(-8 * day), end: end.Add(-6 * time.Hour), step: time.Hour,
+			resolution: resolution, near: near,
+		})
 	}
 	return all
 }

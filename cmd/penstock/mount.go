@@ -90,6 +90,7 @@ func (s *server) publicMux() (*http.ServeMux, error) {
 			{Address: "/api/v1/status/refill", Text: "Refill", Description: "what this member has lost and is given back"},
 			{Address: "/api/v1/status/limits", Text: "Limits", Description: "of the default tenant"},
 			{Address: "/api/v1/status/senders?cluster=true", Text: "Senders", Description: "what each sender delivered and what became of it"},
+			{Address: "/api/v1/status/queries", Text: "Queries", Description: "what runs now, of the default tenant"},
 			{Address: "/api/v1/status/flags", Text: "Flags"},
 			{Address: "/api/v1/status/tsdb", Text: "TSDB status"},
 			{Address: "/metrics", Text: "Metrics"},

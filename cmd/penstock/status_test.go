@@ -16,6 +16,7 @@ import (
 
 	"github.com/golang/snappy"
 	dto "github.com/prometheus/client_model/go"
+	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/tsdb"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
@@ -73,6 +74,13 @@ func TestStatusConfig(t *testing.T) {
 	require.Equal(t, "b", at("objstore", "config", "bucket"))
 	require.Equal(t, "<secret>", at("objstore", "config", "secret_key"))
 	require.NotNil(t, at("otlp"))
+
+	// Who reads it as the configuration of a Prometheus finds what it looks for.
+	var read promconfig.Config
+	require.NoError(t, yaml.Unmarshal([]byte(shown), &read))
+	require.True(t, read.GlobalConfig.ExternalLabels.IsEmpty())
+	require.EqualValues(t, (90 * time.Minute).Milliseconds(), read.StorageConfig.TSDBConfig.OutOfOrderTimeWindow)
+	require.EqualValues(t, 24*time.Hour, read.StorageConfig.TSDBConfig.Retention.Time)
 
 	require.NoError(t, os.WriteFile(limitsPath, []byte("defaults:\n  max_series: 7\n"), 0o600))
 	require.NoError(t, n.srv.limits.Reload())

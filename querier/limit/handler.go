@@ -87,8 +87,10 @@ func (b *Books) serve(a *Account, next http.Handler, w http.ResponseWriter, r *h
 	next.ServeHTTP(out, r.WithContext(ctx))
 }
 
-// endpoints are those that read series, below /api/v1 and beside it.
-var endpoints = []string{"/query", "/query_range", "/query_exemplars", "/series", "/labels", "/read", "/federate"}
+// endpoints are those that read series, and those that parse queries, below /api/v1 and beside it.
+var endpoints = []string{
+	"/query", "/query_range", "/query_exemplars", "/series", "/labels", "/read", "/federate", "/format_query", "/parse_query",
+}
 
 func endpointOf(r *http.Request) (string, bool) {
 	if r.Method == http.MethodOptions {

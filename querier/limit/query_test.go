@@ -208,6 +208,46 @@ func TestEndedWhileRunning(t *testing.T) {
 	require.Zero(t, r.books.turns.running)
 }
 
+// What stands between the engine and those who ask knows only that its context is over.
+func TestExplained(t *testing.T) {
+	b := New(Config{}, slog.New(slog.DiscardHandler), nil)
+	a := &Account{}
+	ctx, finish := b.account(context.Background(), a)
+	defer finish()
+	e := Explained(impatient{})
+	for _, kind := range []string{"instant", "range"} {
+		var q promql.Query
+		var err error
+		if kind == "instant" {
+			q, err = e.NewInstantQuery(ctx, nil, nil, `1`, time.Unix(0, 0))
+		} else {
+			q, err = e.NewRangeQuery(ctx, nil, nil, `1`, time.Unix(0, 0), time.Unix(1, 0), time.Second)
+		}
+		require.NoError(t, err)
+		require.ErrorAs(t, q.Exec(ctx).Err, new(promql.ErrQueryCanceled))
+		_ = a.end(tooHeavy(1<<30, 3<<30, 4<<30))
+		require.ErrorContains(t, q.Exec(ctx).Err, "short of memory")
+		a.ended.Store(nil)
+	}
+}
+
+// impatient is an engine whose queries are always over.
+type impatient struct{ promql.QueryEngine }
+
+func (impatient) NewInstantQuery(context.Context, storage.Queryable, promql.QueryOpts, string, time.Time) (promql.Query, error) {
+	return canceled{}, nil
+}
+
+func (impatient) NewRangeQuery(context.Context, storage.Queryable, promql.QueryOpts, string, time.Time, time.Time, time.Duration) (promql.Query, error) {
+	return canceled{}, nil
+}
+
+type canceled struct{ promql.Query }
+
+func (canceled) Exec(context.Context) *promql.Result {
+	return &promql.Result{Err: promql.ErrQueryCanceled("expression evaluation")}
+}
+
 // blockedQueryable waits until its context ends.
 type blockedQueryable struct {
 	storage.SampleAndChunkQueryable
@@ -369,7 +409,7 @@ func TestHandlerPassesOn(t *testing.T) {
 	r.get(h, "/api/v1/metadata", nil)
 	r.get(h, "/api/v1/query", url.Values{"query": {strings.Repeat("(", 5000)}}, "X-Scope-OrgID", "")
 	require.Equal(t, 3, passed)
-	for _, path := range []string{"query", "query_range", "query_exemplars", "series", "labels", "label/x/values", "read"} {
+	for _, path := range []string{"query", "query_range", "query_exemplars", "series", "labels", "label/x/values", "read", "format_query", "parse_query"} {
 		_, ok := endpointOf(httptest.NewRequest(http.MethodGet, "/api/v1/"+path, nil))
 		require.True(t, ok, path)
 	}

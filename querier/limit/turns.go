@@ -17,6 +17,11 @@ const (
 	turnSlice = 5 * time.Millisecond
 	// reserveFor is how long after a write the core that is kept from queries stays so. Senders write more often.
 	reserveFor = 5 * time.Second
+	// While writes are under way, whoever computes rests for at most restFor of each restEvery: cores are shared with senders and
+	// with whatever else there is, and a write takes about as long.
+	restFor, restEvery = time.Millisecond, 2 * time.Millisecond
+	// restStep is how often it looks whether they are done.
+	restStep = 100 * time.Microsecond
 	// courtesy is how long those wait for a turn whose silence would be taken for a failure: peers, and whoever reads from
 	// them. It is less than a peer may be silent.
 	courtesy = 3 * time.Second
@@ -28,6 +33,7 @@ type turns struct {
 	now     func() time.Time
 	written atomic.Int64 // When the last write began, in Unix nanoseconds.
 	waiting atomic.Int32 // len of queue, to be looked at without the lock.
+	writes  atomic.Int32 // Under way.
 
 	mu      sync.Mutex
 	running int
@@ -41,8 +47,13 @@ func newTurns(cores int, now func() time.Time) *turns {
 	return &turns{cores: cores, now: now}
 }
 
-// Writing tells that a write begins: from now on a core is kept for writes, for a while.
-func (b *Books) Writing() { b.turns.written.Store(b.turns.now().UnixNano()) }
+// Writing tells that a write begins, and returns what tells that it has ended: from now on a core is kept for writes, for a while,
+// and until the end queries rest now and then.
+func (b *Books) Writing() func() {
+	b.turns.written.Store(b.turns.now().UnixNano())
+	b.turns.writes.Add(1)
+	return func() { b.turns.writes.Add(-1) }
+}
 
 // capacity is how many may compute now.
 func (t *turns) capacity() int {
@@ -104,6 +115,7 @@ type turn struct {
 	turns *turns
 	ctx   context.Context //nolint:containedctx // Of the work that the turn is for; it lives as long.
 	since time.Time
+	rests time.Time // When it rested last.
 	held  bool
 }
 
@@ -137,11 +149,26 @@ func (t *turn) stop() {
 
 // yield lets others compute if this one has done so for long enough. It costs next to nothing when nobody waits.
 func (t *turn) yield() error {
+	if t != nil && t.held && t.turns.writes.Load() > 0 {
+		t.rest()
+	}
 	if t == nil || t.turns.waiting.Load() == 0 || !t.held || t.turns.now().Sub(t.since) < turnSlice {
 		return nil
 	}
 	t.stop()
 	return t.begin()
+}
+
+// rest leaves the core to writes that are under way, for a moment.
+func (t *turn) rest() {
+	now := t.turns.now()
+	if now.Sub(t.rests) < restEvery {
+		return
+	}
+	for until := now.Add(restFor); t.turns.writes.Load() > 0 && t.turns.now().Before(until); {
+		time.Sleep(restStep)
+	}
+	t.rests = t.turns.now()
 }
 
 // Turn waits for leave to compute for the query of ctx, in a goroutine that has none, and returns what gives it back. It does

@@ -85,6 +85,30 @@ func TestTurnsAreHandedOn(t *testing.T) {
 	})
 }
 
+func TestQueriesRestWhileWritesAreUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Config{Cores: 2}, slog.New(slog.DiscardHandler), nil)
+		one := &turn{turns: b.turns, ctx: t.Context()}
+		require.NoError(t, one.begin())
+		took := func() time.Duration {
+			start := time.Now()
+			require.NoError(t, one.yield())
+			return time.Since(start)
+		}
+		require.Zero(t, took())
+		first, second := b.Writing(), b.Writing()
+		require.Equal(t, restFor, took(), "not longer")
+		require.Zero(t, took(), "and not all the time")
+		time.Sleep(restEvery)
+		first()
+		time.AfterFunc(2*restStep, second)
+		require.Less(t, took(), restFor, "not when they are done")
+		time.Sleep(restEvery)
+		require.Zero(t, took())
+		one.stop()
+	})
+}
+
 // Whose silence would be taken for a failure does not wait for ever.
 func TestTurnIsACourtesy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
