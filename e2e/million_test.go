@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +85,7 @@ func TestMillionSeries(t *testing.T) {
 		ask(q)
 	}
 	var together sync.WaitGroup
-	for _, q := range append(queries, queries...) {
+	for _, q := range slices.Concat(queries, queries) {
 		together.Go(func() { ask(q) })
 	}
 	together.Wait()

@@ -64,6 +64,7 @@ type Account struct {
 	engineSamples, engineRead, inPeak atomic.Int64 // As the engine counts: looked at, read, held at a time.
 
 	ended   atomic.Pointer[error]
+	endedAt atomic.Int64 // Unix nanoseconds.
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelCauseFunc // Guarded by mu, as the next.
 	next    uint64
@@ -107,6 +108,7 @@ func (a *Account) end(reason error) error {
 	if !a.ended.CompareAndSwap(nil, &reason) {
 		return *a.ended.Load()
 	}
+	a.endedAt.Store(a.books.cfg.Now().UnixNano())
 	a.books.metrics.refused(nameOf(reason))
 	a.mu.Lock()
 	defer a.mu.Unlock()

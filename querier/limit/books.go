@@ -55,6 +55,8 @@ type Books struct {
 	turns   *turns
 	held    atomic.Int64 // By all accounts that are open.
 
+	measured atomic.Pointer[measure] // By Run; nil before.
+
 	mu   sync.Mutex
 	open map[uint64]*Account
 	last uint64

@@ -94,7 +94,10 @@ func (q *query) Exec(ctx context.Context) *promql.Result {
 	if a == nil || res.Err != nil {
 		return res
 	}
-	if a.grow(sizeOf(res)); a.reason() != nil { // Before it is made into text, which does not stop.
+	size := sizeOf(res)
+	a.grow(size)
+	q.books.roomForAnswer(a, size)
+	if a.reason() != nil { // Before it is made into text, which does not stop.
 		return &promql.Result{Err: a.reason(), Warnings: res.Warnings}
 	}
 	return res

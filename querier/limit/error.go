@@ -71,6 +71,13 @@ func tooHeavy(held, used, limit int64) *Error {
 		held>>20, used>>20, limit>>20, int(queryShare*100), Series.Flag(), Samples.Flag(), Concurrency.Flag())}
 }
 
+func noRoom(need, used, limit int64) *Error {
+	return &Error{Limit: Memory, Status: http.StatusUnprocessableEntity, text: fmt.Sprintf(
+		"the query was ended because there is no memory for its answer, which takes about %d MiB: with it the node would use %d of %d MiB, and the limit for answers is %d %%: "+
+			"select fewer series, a shorter range or a longer step; give the node more memory, or bound queries with %s, %s or %s",
+		need>>20, used>>20, limit>>20, int(answerShare*100), Series.Flag(), Samples.Flag(), Concurrency.Flag())}
+}
+
 // timedOut is an error of the engine's own kind, so that the API answers it as Prometheus does.
 func timedOut(limit time.Duration) error {
 	return promql.ErrQueryTimeout(fmt.Sprintf("query execution: it took longer than %s, which is the limit (%s): select fewer series, "+

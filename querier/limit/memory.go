@@ -6,6 +6,7 @@ package limit
 import (
 	"context"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -19,8 +20,12 @@ const (
 	heavyMin  = 16 << 20
 	// watchEvery is how often memory is looked at while there are queries. A query makes some 100 MB meanwhile.
 	watchEvery = 50 * time.Millisecond
-	// graceAfter is how long one that was ended has to go, before the next one is.
+	// graceAfter is for how long one that was ended is taken to have gone, whether it has or not.
 	graceAfter = 2 * time.Second
+	// collectEvery bounds how often garbage is collected for queries that were ended.
+	collectEvery = time.Second
+	// answerShare of the limit is what may be in use with the text of an answer. It is between that and where writes are refused.
+	answerShare = 0.85
 )
 
 // Run ends the heaviest query when memory is short, until ctx ends.
@@ -38,65 +43,99 @@ func (b *Books) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if b.held.Load() > 0 || w.ended != nil {
+		if b.held.Load() > 0 || len(w.ended) > 0 {
 			w.look(b.cfg.Memory())
 		}
 	}
+}
+
+// measure is what the process used when garbage was last collected, and what queries held then.
+type measure struct{ used, limit, held int64 }
+
+// used estimates what the process uses now: what was measured, what queries have come to hold since or no longer hold, and without
+// those that were just ended. The limit is 0 if there is none.
+func (b *Books) used() (used, limit, held int64) {
+	m := b.measured.Load()
+	if m == nil {
+		return 0, 0, 0
+	}
+	held = b.held.Load()
+	used = m.used + held - m.held
+	now := b.cfg.Now().UnixNano()
+	for _, a := range b.accounts() {
+		if a.ended.Load() != nil && now-a.endedAt.Load() < int64(graceAfter) {
+			used -= a.memory.Load()
+			held -= a.memory.Load()
+		}
+	}
+	return used, m.limit, held
 }
 
 // watch is what is remembered between two looks at memory.
 type watch struct {
 	books       *Books
 	collections uint64
-	heldThen    int64 // By queries, when garbage was last seen to have been collected.
-	ended       *Account
-	endedAt     time.Time
+	held        int64      // By queries, when garbage was last seen to have been collected.
+	ended       []*Account // Whose memory was not collected yet.
+	collected   time.Time  // When we had that done last.
 }
 
-// look ends the heaviest query if need be. Memory is measured when garbage is collected; what queries have come to
-// hold since is added.
+// look ends the heaviest queries, as many as need be.
 func (w *watch) look(u Usage) {
 	b := w.books
-	held := b.held.Load()
-	if u.Collections != w.collections {
-		w.collections, w.heldThen = u.Collections, held
+	if u.Collections != w.collections || b.measured.Load() == nil {
+		w.collections, w.held = u.Collections, b.held.Load()
 	}
-	used := u.Bytes + max(held-w.heldThen, 0)
-	if w.ended != nil && !w.gone(b) {
-		return
+	b.measured.Store(&measure{used: u.Bytes, limit: u.Limit, held: w.held})
+	for {
+		used, limit, held := b.used()
+		if limit <= 0 || float64(used) < queryShare*float64(limit) || float64(held) < heldShare*float64(limit) {
+			break
+		}
+		a := b.heaviest()
+		if a == nil {
+			break
+		}
+		_ = a.end(tooHeavy(a.memory.Load(), used, limit))
+		w.ended = append(w.ended, a)
+		b.logger.Warn("query ended to free memory", append(a.attributes(), "used_bytes", used, "limit_bytes", limit, "queries_hold_bytes", held)...)
 	}
-	if u.Limit <= 0 || float64(used) < queryShare*float64(u.Limit) || float64(held) < heldShare*float64(u.Limit) {
-		return
-	}
-	a := b.heaviest()
-	if a == nil {
-		return
-	}
-	reason := tooHeavy(a.memory.Load(), used, u.Limit)
-	_ = a.end(reason)
-	w.ended, w.endedAt = a, b.cfg.Now()
-	b.logger.Warn("query ended to free memory", append(a.attributes(), "used_bytes", used, "limit_bytes", u.Limit, "queries_hold_bytes", held)...)
+	w.collect()
 }
 
-// gone tells whether there is nothing to wait for any more after a query was ended: it has gone, and its memory was collected.
-func (w *watch) gone(b *Books) bool {
+// collect has garbage collected when queries that were ended have gone: what they held is counted as used until then.
+func (w *watch) collect() {
+	gone := slices.DeleteFunc(slices.Clone(w.ended), w.books.isOpen)
+	if len(gone) == 0 || w.books.cfg.Now().Sub(w.collected) < collectEvery {
+		return
+	}
+	runtime.GC()
+	w.collected = w.books.cfg.Now()
+	w.ended = slices.DeleteFunc(w.ended, func(a *Account) bool { return slices.Contains(gone, a) })
+}
+
+func (b *Books) isOpen(a *Account) bool {
 	b.mu.Lock()
-	_, open := b.open[w.ended.id]
-	b.mu.Unlock()
-	if open && b.cfg.Now().Sub(w.endedAt) < graceAfter {
-		return false
+	defer b.mu.Unlock()
+	_, open := b.open[a.id]
+	return open
+}
+
+// roomForAnswer ends the query if there is no memory for the text of its answer, which it has asked for just now: nothing stops it
+// while it is made.
+func (b *Books) roomForAnswer(a *Account, bytes int64) {
+	if bytes < heavyMin {
+		return
 	}
-	if !open {
-		runtime.GC() // What it held counts until then.
+	if used, limit, _ := b.used(); limit > 0 && float64(used) > answerShare*float64(limit) {
+		_ = a.end(noRoom(bytes, used, limit))
 	}
-	w.ended = nil
-	return false // The next look has the measure of now.
 }
 
 // heaviest is the query that holds most, if that is worth anything and it is not ending already.
 func (b *Books) heaviest() (most *Account) {
 	for _, a := range b.accounts() {
-		if m := a.memory.Load(); m >= heavyMin && a.reason() == nil && (most == nil || m > most.memory.Load()) {
+		if m := a.memory.Load(); m >= heavyMin && a.ended.Load() == nil && (most == nil || m > most.memory.Load()) {
 			most = a
 		}
 	}

@@ -90,6 +90,42 @@ func TestQueriesAreNotToBlame(t *testing.T) {
 	}
 }
 
+// What the text of an answer takes is asked for before it is made.
+func TestRoomForAnswers(t *testing.T) {
+	b := New(Config{}, slog.New(slog.DiscardHandler), nil)
+	a, _, _ := open(b, 100<<20)
+	b.roomForAnswer(a, gib)
+	require.NoError(t, a.reason(), "nothing was measured")
+	w := watch{books: b}
+	w.look(Usage{Bytes: 2 * gib, Limit: 4 * gib, Collections: 1})
+	a.grow(gib)
+	b.roomForAnswer(a, gib)
+	require.NoError(t, a.reason())
+	a.grow(gib / 2)
+	b.roomForAnswer(a, 1<<20)
+	require.NoError(t, a.reason(), "a small one")
+	b.roomForAnswer(a, gib/2)
+	require.ErrorContains(t, a.reason(), "no memory for its answer, which takes about 512 MiB: with it the node would use 3584 of 4096 MiB, and the limit for answers is 85 %")
+}
+
+// Several go at once if one is not enough.
+func TestAsManyAsNeedBe(t *testing.T) {
+	b := New(Config{}, slog.New(slog.DiscardHandler), nil)
+	w := watch{books: b}
+	w.look(Usage{Bytes: gib, Limit: 4 * gib, Collections: 1})
+	for range 10 {
+		open(b, gib/2)
+	}
+	w.look(Usage{Bytes: gib, Limit: 4 * gib, Collections: 1})
+	ended := 0
+	for _, a := range b.accounts() {
+		if a.reason() != nil {
+			ended++
+		}
+	}
+	require.Equal(t, 7, ended, "six gigabytes are used, and less than three are left")
+}
+
 func TestRunEndsQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Config{Memory: func() Usage { return Usage{Bytes: 4 * gib, Limit: 4 * gib, Collections: 1} }}, slog.New(slog.DiscardHandler), nil)
