@@ -16,7 +16,8 @@ func TestNginx(t *testing.T) {
 	s.cluster.Start()
 	s.proxy = env.StartNginx(t, harness.Loopback(env.FreePort(t)), s.cluster.Addresses())
 	s.startPair()
-	s.from = s.everythingScraped()
+	s.everythingScraped()
+	s.from = s.passes(switchSettles)
 
 	victim, survivors := s.cluster.Nodes[0], s.cluster.Nodes[1:]
 	ask := append(apis(survivors), s.proxy.API)

@@ -4,16 +4,16 @@
 package harness
 
 import (
-	"context"
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"time"
 
+	"github.com/golang/snappy"
 	jsoniter "github.com/json-iterator/go"
-	config_util "github.com/prometheus/common/config"
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/prompb"
@@ -27,40 +27,61 @@ import (
 // LocalExport reads what this one node keeps itself of all series with a label value, in (from, to]: the way another
 // member would ask for it, signed with the cluster key, which reaches neither the other members nor the bucket.
 func (n *Node) LocalExport(label, labelValue string, from, to time.Time) (Matrix, error) {
-	client, err := n.readClient()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
 	mint, maxt := from.UnixMilli()+1, to.UnixMilli()
-	set, err := client.Read(ctx, &prompb.Query{
-		StartTimestampMs: mint, EndTimestampMs: maxt,
-		Matchers: []*prompb.LabelMatcher{{Type: prompb.LabelMatcher_EQ, Name: label, Value: labelValue}},
-	}, true)
+	body, err := n.readLocal(&prompb.ReadRequest{
+		Queries: []*prompb.Query{{
+			StartTimestampMs: mint, EndTimestampMs: maxt,
+			Matchers: []*prompb.LabelMatcher{{Type: prompb.LabelMatcher_EQ, Name: label, Value: labelValue}},
+		}},
+		AcceptedResponseTypes: []prompb.ReadRequest_ResponseType{prompb.ReadRequest_STREAMED_XOR_CHUNKS},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read what %s keeps: %w", n.Name, err)
 	}
+	defer body.Close()
 	out := Matrix{}
-	var it chunkenc.Iterator
-	for set.Next() {
-		it = set.At().Iterator(it)
-		labels := set.At().Labels().Map()
-		// A long series comes in several frames, each of which the client takes for a series.
-		s := out[labelKey(labels)]
-		s.Labels = labels
-		if err := s.fill(it, mint, maxt); err != nil {
-			return nil, err
+	stream := remote.NewChunkedReader(body, config.DefaultChunkedReadLimit, nil)
+	for {
+		var frame prompb.ChunkedReadResponse
+		if err := stream.NextProto(&frame); errors.Is(err, io.EOF) {
+			return out, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read what %s keeps: %w", n.Name, err)
 		}
-		// A selector does not return a series of which nothing is left.
-		if len(s.Floats)+len(s.Histograms) > 0 {
-			out[labelKey(labels)] = s
+		for _, s := range frame.ChunkedSeries {
+			if err := out.addChunks(s, mint, maxt); err != nil {
+				return nil, fmt.Errorf("read what %s keeps: %w", n.Name, err)
+			}
 		}
 	}
-	return out, set.Err()
 }
 
-func (n *Node) readClient() (remote.ReadClient, error) {
+// addChunks adds the samples of a series in [mint, maxt], a part of which may be there from the frame before. A selector
+// does not return a series of which nothing is left.
+func (m Matrix) addChunks(series *prompb.ChunkedSeries, mint, maxt int64) error {
+	lset := map[string]string{}
+	for _, l := range series.Labels {
+		lset[l.Name] = l.Value
+	}
+	s := m[labelKey(lset)]
+	s.Labels = lset
+	for _, c := range series.Chunks {
+		chunk, err := chunkenc.FromData(chunkenc.Encoding(c.Type), c.Data) //nolint:gosec // The encodings have small numbers.
+		if err != nil {
+			return err
+		}
+		if err := s.fill(chunk.Iterator(nil), mint, maxt); err != nil {
+			return err
+		}
+	}
+	if len(s.Floats)+len(s.Histograms) > 0 {
+		m[labelKey(lset)] = s
+	}
+	return nil
+}
+
+// readLocal sends a remote read as another member would, and returns the body of the answer.
+func (n *Node) readLocal(question *prompb.ReadRequest) (io.ReadCloser, error) {
 	raw, err := os.ReadFile(n.keyFile)
 	if err != nil {
 		return nil, err
@@ -69,21 +90,27 @@ func (n *Node) readClient() (remote.ReadClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse("http://" + n.internal + "/internal/v1/read")
+	message, err := question.Marshal()
 	if err != nil {
 		return nil, err
 	}
-	client, err := remote.NewReadClient(n.Name, &remote.ClientConfig{
-		URL:              &config_util.URL{URL: u},
-		Timeout:          model.Duration(requestTimeout),
-		ChunkedReadLimit: config.DefaultChunkedReadLimit,
-	})
+	req, err := http.NewRequest(http.MethodPost, "http://"+n.internal+"/internal/v1/read", bytes.NewReader(snappy.Encode(nil, message)))
 	if err != nil {
 		return nil, err
 	}
-	httpClient := client.(*remote.Client).Client
-	httpClient.Transport = memberHeaders{ring.NewAuth(key, n.Name, nil).RoundTripper(httpClient.Transport)}
-	return client, nil
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	req.Header.Set("Content-Encoding", "snappy")
+	client := &http.Client{Timeout: requestTimeout, Transport: memberHeaders{ring.NewAuth(key, n.Name, nil).RoundTripper(http.DefaultTransport)}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // Whatever came of it is good enough for a message.
+		return nil, fmt.Errorf("it answers %d: %s", resp.StatusCode, said)
+	}
+	return resp.Body, nil
 }
 
 // memberHeaders makes a remote read that of a member; querier/docs/format/read.md says what it has to carry.
