@@ -11,13 +11,17 @@ import (
 	"strings"
 )
 
+// formMax is what Go's parser of forms takes.
+const formMax = 10 << 20
+
 type formKey struct{}
 
 // ReadForm reads the form of a request, and lets the handler of New know how that went: whoever reads it later is not told.
 // It is for those who put handlers that look at the form before that one.
 func ReadForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if tooLong(r) { // Whoever is next refuses it without reading.
+		// A handler that looks at the form refuses one that says itself that it is too long, without reading it.
+		if r.ContentLength > formMax {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -28,20 +32,9 @@ func ReadForm(next http.Handler) http.Handler {
 	})
 }
 
-// formMax is what Go's parser of forms takes.
-const formMax = 10 << 20
-
-// tooLong tells whether the request says itself that its form cannot be read.
-func tooLong(r *http.Request) bool {
-	return r.ContentLength > formMax && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
-}
-
 // checkForm refuses a form that cannot be read where Prometheus does, which elsewhere takes what it can read of it; and
 // one that is too long, of which Prometheus would take nothing.
 func checkForm(r *http.Request) error {
-	if tooLong(r) {
-		return fmt.Errorf("cannot read the parameters: they have %d bytes; a form may have 10 MiB", r.ContentLength)
-	}
 	err := r.ParseForm()
 	if before, ok := r.Context().Value(formKey{}).(error); ok {
 		err = before

@@ -96,9 +96,6 @@ func (w *Writer) Add(lset labels.Labels, metas []chunks.Meta) error {
 	return nil
 }
 
-// Stats are those of what was added so far.
-func (w *Writer) Stats() tsdb.BlockStats { return w.stats }
-
 // Commit makes the block: it fills the stats into meta, writes meta.json and renames the directory into place. All of it is on
 // disk then. A block of that name that is already there is replaced.
 func (w *Writer) Commit(meta tsdb.BlockMeta) (_ tsdb.BlockMeta, err error) {
