@@ -32,6 +32,10 @@ func (s *Servers) AddNodeBlocks(dir string, nodes int, since time.Time) error {
 		if err := os.WriteFile(filepath.Join(tsdb, "store.json"), []byte(state), 0o644); err != nil {
 			return fmt.Errorf("write since when the node is in use: %w", err)
 		}
+		// Without it the blocks are taken for what a crash of the host left, and are refilled beside themselves.
+		if err := os.WriteFile(filepath.Join(tsdb, "running.json"), []byte(`{"version":1,"wal_sync":"none","clean":true}`), 0o644); err != nil {
+			return fmt.Errorf("write that the node was stopped cleanly: %w", err)
+		}
 	}
 	return nil
 }
