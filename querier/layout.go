@@ -58,6 +58,16 @@ func (l *layout) build(copies []storage.ChunkSeries, trim span) error {
 	if err := l.read(copies, trim); err != nil {
 		return err
 	}
+	if l.alike(len(copies)) {
+		l.placeOne(len(l.held) / len(copies))
+	} else {
+		l.placeAll(len(copies))
+	}
+	return nil
+}
+
+// placeAll makes pieces of chunks of any kind.
+func (l *layout) placeAll(copies int) {
 	slices.SortStableFunc(l.held, func(a, b held) int {
 		return cmp.Or(cmp.Compare(a.meta.MinTime, b.meta.MinTime), cmp.Compare(a.meta.MaxTime, b.meta.MaxTime))
 	})
@@ -80,7 +90,6 @@ func (l *layout) build(copies []storage.ChunkSeries, trim span) error {
 		}
 		l.pieces[i].stretch = len(l.stretches) - 1
 	}
-	return nil
 }
 
 // read collects the chunks of all copies.
@@ -90,6 +99,14 @@ func (l *layout) read(copies []storage.ChunkSeries, trim span) error {
 		l.its = append(l.its, nil)
 	}
 	for owner, c := range copies {
+		if peers, ok := c.(*bufferedSeries); ok {
+			for _, m := range peers.chunks {
+				if m.MaxTime >= trim.mint && m.MinTime <= trim.maxt {
+					l.held = append(l.held, held{m, owner})
+				}
+			}
+			continue
+		}
 		l.its[owner] = c.Iterator(l.its[owner])
 		for l.its[owner].Next() {
 			m := l.its[owner].At()
@@ -102,6 +119,39 @@ func (l *layout) read(copies []storage.ChunkSeries, trim span) error {
 		}
 	}
 	return nil
+}
+
+// alike reports whether all copies have the same chunks, none of which overlap, as copies mostly have.
+func (l *layout) alike(copies int) bool {
+	n := len(l.held) / copies
+	if n*copies != len(l.held) {
+		return false
+	}
+	for i := range l.held {
+		h, first := &l.held[i], &l.held[i%n]
+		switch {
+		case h.owner != i/n:
+			return false
+		case h.owner == 0 && (h.meta.MaxTime < h.meta.MinTime || i > 0 && h.meta.MinTime <= l.held[i-1].meta.MaxTime):
+			return false
+		case h.owner > 0 && (!sameTimes(h.meta, first.meta) || !sameBytes(h.meta.Chunk, first.meta.Chunk)):
+			return false
+		}
+	}
+	return true
+}
+
+// placeOne makes pieces of the n chunks of the first copy, each with a stretch of its own.
+func (l *layout) placeOne(n int) {
+	l.pieces, l.stretches = l.pieces[:0], l.stretches[:0]
+	for i, h := range l.held[:n] {
+		p := piece{meta: h.meta, takenT: math.MinInt64, stretch: i}
+		if i > 0 && isHistogram(h.meta.Chunk) {
+			p.before = []int{i - 1}
+		}
+		l.pieces = append(l.pieces, p)
+		l.stretches = append(l.stretches, stretch{first: i, last: i + 1, mint: h.meta.MinTime, maxt: h.meta.MaxTime})
+	}
 }
 
 // place makes a chunk a piece, or finds the piece that it is.

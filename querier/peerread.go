@@ -4,6 +4,7 @@
 package querier
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -111,4 +112,13 @@ func (s *bufferedSet) add(lset labels.Labels, found []chunks.Meta) error {
 		current.chunks = append(current.chunks, found...)
 	}
 	return nil
+}
+
+// addWire is add for a set in no order, with the labels as they are in a message.
+func (s *bufferedSet) addWire(wire []byte, found []chunks.Meta) {
+	if n := len(s.series); n > 0 && bytes.Equal(s.series[n-1].wire, wire) {
+		s.series[n-1].chunks = append(s.series[n-1].chunks, found...)
+		return
+	}
+	s.series = append(s.series, bufferedSeries{wire: wire, chunks: found})
 }
