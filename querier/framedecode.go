@@ -54,6 +54,7 @@ func (d *frameDecoder) series(message []byte) error {
 			var meta chunks.Meta
 			meta, err = d.chunk(c.data)
 			found = append(found, meta)
+			d.set.newest = max(d.set.newest, meta.MaxTime)
 		}
 	}
 	if err == nil {

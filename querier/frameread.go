@@ -20,7 +20,7 @@ const readerBytes = 4 << 10
 // readFrames reads a stream of frames, each with series or the continuation of the one before.
 func readFrames(body io.Reader, sorted bool) (*bufferedSet, error) {
 	reader := &frameReader{b: bufio.NewReaderSize(body, readerBytes)}
-	set := &bufferedSet{next: -1, sorted: sorted}
+	set := &bufferedSet{next: -1, sorted: sorted, newest: minTime}
 	d := frameDecoder{set: set}
 	for {
 		frame, err := reader.next()

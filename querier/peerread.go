@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/golang/snappy"
@@ -88,11 +89,15 @@ func checkTrailer(resp *http.Response, frames int) error {
 	return nil
 }
 
+// seriesAtLeast is for how many series of an answer there is room at first.
+const seriesAtLeast = 64
+
 // bufferedSet is a peer's answer in memory, a sorted storage.ChunkSeriesSet.
 type bufferedSet struct {
 	series []bufferedSeries
 	frames int
-	sorted bool // It must be.
+	sorted bool  // It must be.
+	newest int64 // No chunk ends later.
 	next   int
 }
 
@@ -119,6 +124,9 @@ func (s *bufferedSet) addWire(wire []byte, found []chunks.Meta) {
 	if n := len(s.series); n > 0 && bytes.Equal(s.series[n-1].wire, wire) {
 		s.series[n-1].chunks = append(s.series[n-1].chunks, found...)
 		return
+	}
+	if len(s.series) == cap(s.series) { // Append alone would make garbage of four times as many.
+		s.series = slices.Grow(s.series, max(seriesAtLeast, len(s.series)))
 	}
 	s.series = append(s.series, bufferedSeries{wire: wire, chunks: found})
 }

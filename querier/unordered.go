@@ -15,12 +15,13 @@ type unorderedSet struct {
 	sets []storage.ChunkSeriesSet
 	env  *mergeEnv
 
+	newest int64     // None of the sets has a sample after it.
 	series []*series // Nil before the first move.
 	next   int
 }
 
 func newUnorderedSet(sets []storage.ChunkSeriesSet, env *mergeEnv) *unorderedSet {
-	return &unorderedSet{sets: sets, env: env}
+	return &unorderedSet{sets: sets, env: env, newest: newestIn(sets)}
 }
 
 // Next moves to the next label set.
