@@ -4,7 +4,6 @@
 package querier
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,13 +13,14 @@ import (
 
 var errFrame = errors.New("damaged frame")
 
-// readerBytes is what is read ahead of a frame: its head. The frame itself goes past it into memory of its own.
-const readerBytes = 4 << 10
+// frameLeast is what the least frame has: a byte of length and the checksum. The length of the largest fits into as many.
+const frameLeast = 1 + crc32.Size
 
-// readFrames reads a stream of frames, each with series or the continuation of the one before.
+// readFrames reads a stream of frames, each with series or the continuation of the one before. The chunks of the set are in the memory
+// that they were read into, until the set is released.
 func readFrames(body io.Reader, sorted bool) (*bufferedSet, error) {
-	reader := &frameReader{b: bufio.NewReaderSize(body, readerBytes)}
 	set := &bufferedSet{next: -1, sorted: sorted, newest: minTime}
+	reader := &frameReader{in: body, memory: &set.memory}
 	d := frameDecoder{set: set}
 	for {
 		frame, err := reader.next()
@@ -32,42 +32,60 @@ func readFrames(body io.Reader, sorted bool) (*bufferedSet, error) {
 			err = d.decode(frame)
 		}
 		if err != nil {
+			set.memory.release()
 			return nil, fmt.Errorf("read frame %d: %w", set.frames, err)
 		}
 	}
 }
 
-// frameReader reads frames whole.
+// frameReader reads frames whole. They stay where they were read to.
 type frameReader struct {
-	b   *bufio.Reader
-	sum [crc32.Size]byte
+	in     io.Reader
+	memory *frameMemory
+	rest   []byte // What was read and is not in a frame yet, and as its capacity where more goes.
+	err    error  // What comes after it.
 }
 
-// next returns a message in memory of its own, io.EOF at the end of the stream.
+// next returns a message, io.EOF at the end of the stream.
 func (r *frameReader) next() ([]byte, error) {
-	size, err := binary.ReadUvarint(r.b)
-	switch {
-	case err != nil:
+	if err := r.need(frameLeast); err != nil {
 		return nil, err
-	case size > frameBytesMax:
-		return nil, fmt.Errorf("a frame of %d bytes exceeded the limit of %d", size, frameBytesMax)
 	}
-	message := make([]byte, size)
-	for _, part := range [][]byte{r.sum[:], message} {
-		if _, err := io.ReadFull(r.b, part); err != nil {
-			return nil, errors.Join(io.ErrUnexpectedEOF, withoutEOF(err))
-		}
+	size, head := binary.Uvarint(r.rest)
+	if head <= 0 || size > frameBytesMax {
+		return nil, fmt.Errorf("a frame exceeded the limit of %d bytes", frameBytesMax)
 	}
-	if crc32.Checksum(message, castagnoli) != binary.BigEndian.Uint32(r.sum[:]) {
+	start := head + crc32.Size
+	end := start + int(size) // #nosec G115 -- it is within the limit.
+	if err := r.need(end); err != nil {
+		return nil, err
+	}
+	sum, message := r.rest[head:start], r.rest[start:end:end]
+	r.rest = r.rest[end:]
+	if crc32.Checksum(message, castagnoli) != binary.BigEndian.Uint32(sum) {
 		return nil, errors.New("corrupted frame: checksum mismatch")
 	}
 	return message, nil
 }
 
-// withoutEOF drops what would look like a regular end.
-func withoutEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
+// need reads until rest has n bytes.
+func (r *frameReader) need(n int) error {
+	for len(r.rest) < n {
+		switch {
+		case r.err == nil:
+		case len(r.rest) == 0:
+			return r.err
+		case errors.Is(r.err, io.EOF):
+			return io.ErrUnexpectedEOF
+		default:
+			return errors.Join(io.ErrUnexpectedEOF, r.err)
+		}
+		if cap(r.rest) < n {
+			r.rest = append(r.memory.room(n), r.rest...)
+		}
+		var got int
+		got, r.err = r.in.Read(r.rest[len(r.rest):cap(r.rest)])
+		r.rest = r.rest[:len(r.rest)+got]
 	}
-	return err
+	return nil
 }

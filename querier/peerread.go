@@ -58,6 +58,9 @@ func (p *peers) read(ctx context.Context, m Member, r span, sorted bool, hints *
 		return checkTrailer(resp, set.frames)
 	})
 	if err != nil {
+		if set != nil {
+			set.memory.release()
+		}
 		return nil, said{}, err
 	}
 	s.self.lacks = cmp.Or(s.self.lacks, lacks)
@@ -98,7 +101,14 @@ type bufferedSet struct {
 	frames int
 	sorted bool  // It must be.
 	newest int64 // No chunk ends later.
+	memory frameMemory
 	next   int
+}
+
+// release ends the use of all that the set has given, but for labels.
+func (s *bufferedSet) release() error {
+	s.memory.release()
+	return nil
 }
 
 // add takes over the chunks.

@@ -79,6 +79,9 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 			return sel.localCopies(ctx) // Not peerCtx, which ends before the set is read.
 		}
 		set, said, err := q.peers.read(peerCtx, m, sel.span, sel.sorted, sel.hintsFor(sel.span), slices.Clone(sel.matchers))
+		if buffered, ok := set.(*bufferedSet); ok {
+			sel.s.onClose(buffered.release)
+		}
 		return sel.named(sourcePeer+m.Name, set), said, err
 	}
 	var bucket bucketAsker[storage.ChunkSeriesSet]

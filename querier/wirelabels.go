@@ -15,6 +15,14 @@ import (
 // appendLabels adds labels as they are in a message.
 func appendLabels(b []byte, lset labels.Labels) []byte {
 	lset.Range(func(l labels.Label) {
+		n := len(l.Name) + len(l.Value)
+		if n < 0x80-4 { // All lengths are of one byte, as nearly always.
+			b = append(b, fieldLabels<<3|wireBytes, byte(n+4), fieldName<<3|wireBytes, byte(len(l.Name)))
+			b = append(b, l.Name...)
+			b = append(b, fieldValue<<3|wireBytes, byte(len(l.Value))) // #nosec G115 -- it is less than n.
+			b = append(b, l.Value...)
+			return
+		}
 		b = appendHead(b, fieldLabels, tagged(len(l.Name))+tagged(len(l.Value)))
 		b = append(appendHead(b, fieldName, len(l.Name)), l.Name...)
 		b = append(appendHead(b, fieldValue, len(l.Value)), l.Value...)
