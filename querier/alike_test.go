@@ -50,7 +50,21 @@ func TestAlike(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var l layout
 			require.NoError(t, l.read(c.copies, everything()))
-			require.Equal(t, c.want, l.alike(len(c.copies)))
+			require.Equal(t, c.want, l.alike)
+			if c.want {
+				return
+			}
+			var all []held // All that is needed to lay them out.
+			for owner, one := range c.copies {
+				for _, m := range one.(*bufferedSeries).chunks {
+					all = append(all, held{m, owner})
+				}
+			}
+			require.Len(t, l.held, len(all))
+			for i, h := range all {
+				require.Equal(t, h.owner, l.held[i].owner)
+				require.True(t, sameChunk(&h.meta, &l.held[i].meta))
+			}
 		})
 	}
 }
@@ -68,7 +82,9 @@ func TestAlikeIsTheSame(t *testing.T) {
 			var short, long layout
 			require.NoError(t, short.build(copies, everything()))
 			require.NoError(t, long.read(copies, everything()))
-			require.True(t, long.alike(3))
+			require.True(t, long.alike)
+			long.matched = 0
+			long.differ(3)
 			long.placeAll(3)
 			require.Equal(t, long.pieces, short.pieces)
 			require.Equal(t, long.stretches, short.stretches)

@@ -13,9 +13,6 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
 
-// metasPerArena is how many chunks are allocated at a time.
-const metasPerArena = 1024
-
 // frameDecoder adds the series of messages to a set. Chunks and labels are not copied: they live as long as the message. Of a set in
 // no order labels are not even decoded: mostly another holder has the series too, and its labels are at hand there (see collector).
 type frameDecoder struct {
@@ -40,12 +37,12 @@ func (d *frameDecoder) decode(message []byte) error {
 
 func (d *frameDecoder) series(message []byte) error {
 	if cap(d.arena)-len(d.arena) == 0 {
-		d.arena = make([]chunks.Meta, 0, metasPerArena)
+		d.arena = d.set.memory.roomForMetas()
 	}
 	found := d.arena[len(d.arena):]
 	var err error
-	c := cursor{rest: message}
-	wire := wireLabels{message: message, plain: true}
+	wire := plainLabels(message)
+	c := cursor{rest: message[wire.end:]}
 	for err == nil && c.next() {
 		switch c.field {
 		case fieldLabels:
@@ -110,7 +107,7 @@ func (d *frameDecoder) chunk(message []byte) (meta chunks.Meta, err error) {
 // xor returns a chunk of floats, which is allocated together with others.
 func (d *frameDecoder) xor(stream []byte) *chunkenc.XORChunk {
 	if len(d.xors) == cap(d.xors) {
-		d.xors = make([]chunkenc.XORChunk, 0, metasPerArena)
+		d.xors = d.set.memory.roomForXORs()
 	}
 	d.xors = d.xors[:len(d.xors)+1]
 	x := &d.xors[len(d.xors)-1]

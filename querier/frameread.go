@@ -19,7 +19,7 @@ const frameLeast = 1 + crc32.Size
 // readFrames reads a stream of frames, each with series or the continuation of the one before. The chunks of the set are in the memory
 // that they were read into, until the set is released.
 func readFrames(body io.Reader, sorted bool) (*bufferedSet, error) {
-	set := &bufferedSet{next: -1, sorted: sorted, newest: minTime}
+	set := newBufferedSet(sorted)
 	reader := &frameReader{in: body, memory: &set.memory}
 	d := frameDecoder{set: set}
 	for {
@@ -32,8 +32,9 @@ func readFrames(body io.Reader, sorted bool) (*bufferedSet, error) {
 			err = d.decode(frame)
 		}
 		if err != nil {
-			set.memory.release()
-			return nil, fmt.Errorf("read frame %d: %w", set.frames, err)
+			frames := set.frames
+			_ = set.release() // Nothing fails.
+			return nil, fmt.Errorf("read frame %d: %w", frames, err)
 		}
 	}
 }

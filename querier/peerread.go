@@ -59,7 +59,7 @@ func (p *peers) read(ctx context.Context, m Member, r span, sorted bool, hints *
 	})
 	if err != nil {
 		if set != nil {
-			set.memory.release()
+			_ = set.release() // Nothing fails.
 		}
 		return nil, said{}, err
 	}
@@ -92,9 +92,6 @@ func checkTrailer(resp *http.Response, frames int) error {
 	return nil
 }
 
-// seriesAtLeast is for how many series of an answer there is room at first.
-const seriesAtLeast = 64
-
 // bufferedSet is a peer's answer in memory, a sorted storage.ChunkSeriesSet.
 type bufferedSet struct {
 	series []bufferedSeries
@@ -102,13 +99,8 @@ type bufferedSet struct {
 	sorted bool  // It must be.
 	newest int64 // No chunk ends later.
 	memory frameMemory
+	list   *[]bufferedSeries // Where series came from, and go back to.
 	next   int
-}
-
-// release ends the use of all that the set has given, but for labels.
-func (s *bufferedSet) release() error {
-	s.memory.release()
-	return nil
 }
 
 // add takes over the chunks.

@@ -44,6 +44,30 @@ type wireLabels struct {
 	name    []byte // The last one.
 }
 
+// plainLabels returns the labels at the start of a message as far as they are plain and short, as nearly all are: those that follow are to
+// be added.
+func plainLabels(message []byte) wireLabels {
+	w := wireLabels{message: message, plain: true}
+	for {
+		b := message[w.end:]
+		if len(b) < 6 || b[0] != fieldLabels<<3|wireBytes || b[1] >= 0x80 || len(b) < 2+int(b[1]) || b[1] < 4 {
+			return w
+		}
+		b = b[:2+int(b[1])]
+		afterName := 4 + int(b[3])
+		if b[2] != fieldName<<3|wireBytes || b[3] >= 0x80 || afterName+2 > len(b) {
+			return w
+		}
+		name := b[4:afterName]
+		if b[afterName] != fieldValue<<3|wireBytes || afterName+2+int(b[afterName+1]) != len(b) || b[afterName+1] >= 0x80 ||
+			w.end > 0 && string(w.name) >= string(name) {
+			return w
+		}
+		w.end += len(b)
+		w.name = name
+	}
+}
+
 // add takes up the label that the cursor stands on.
 func (w *wireLabels) add(c *cursor) error {
 	name, value, err := decodeLabel(c.data)
