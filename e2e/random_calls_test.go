@@ -76,11 +76,35 @@ func (c *randomCalls) next() randomCall {
 		call.path = "/query_exemplars"
 		call.params.Set("query", c.one(c.matchers(), "requests_total", "rate(requests_total[5m]) / errors_total", c.expr(true)))
 		c.limits(call.params)
+	case n < 19:
+		call.path = "/read"
+		call.params.Set("match[]", c.matchers())
+		a, b := c.span()
+		call.params.Set("start", c.exact(a))
+		call.params.Set("end", c.exact(b))
+		call.post = c.odds(2) // Streamed.
 	default:
 		call.path = c.one("/format_query", "/parse_query")
 		call.params.Set("query", c.expr(false))
 	}
+	if c.odds(12) && call.path != "/read" {
+		call.params, _ = url.ParseQuery(call.params.Encode()) // A panel stays as it is.
+		c.spoil(call.params)
+	}
 	return call
+}
+
+// spoil gives a parameter a value that nobody should give it, or gives it once more.
+func (c *randomCalls) spoil(p url.Values) {
+	name := c.one("start", "end", "time", "step", "limit", "timeout", "lookback_delta", "stats", "match[]", "query")
+	value := c.one("", "", "x", "NaN", "Inf", "-Inf", "-1", "0", "0.0005", "1e20", "1e400", "-1e12", "9223372036854775807", "18446744073709551616", " 1", "1_000", "0x10",
+		"2026-02-30T00:00:00Z", "2026-11-20t00:00:00z", "-9223372036854775.808", "9223372036854775.807", "5m", "1d", "-5m", "1h30m", "1m1h", "292277025-08-18T07:12:54.999999999Z",
+		"true", "{}", "up{", "\xff", "\x00", "up")
+	if c.odds(2) {
+		p.Add(name, value)
+		return
+	}
+	p.Set(name, value)
 }
 
 // time is a time in one of the forms that it may have.
@@ -214,17 +238,23 @@ func (c *randomCalls) list(p url.Values, must bool) {
 
 // limits are the start and the end of a time, either or none.
 func (c *randomCalls) limits(p url.Values) {
-	a, b := c.moment(), c.moment()
-	if c.odds(2) { // Less than a block.
-		b = a.Add(time.Duration(c.Int64N(int64(randomBlock))))
-	}
-	if b.Before(a) && !c.odds(10) {
-		a, b = b, a
-	}
+	a, b := c.span()
 	if !c.odds(3) {
 		p.Set("start", c.time(a))
 	}
 	if !c.odds(3) {
 		p.Set("end", c.time(b))
 	}
+}
+
+// span is a part of the time of the data, mostly with its end after its start.
+func (c *randomCalls) span() (a, b time.Time) {
+	a, b = c.moment(), c.moment()
+	if c.odds(2) { // Less than a block.
+		b = a.Add(time.Duration(c.Int64N(int64(randomBlock))))
+	}
+	if b.Before(a) && !c.odds(10) {
+		a, b = b, a
+	}
+	return a, b
 }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/histogram"
@@ -22,8 +23,9 @@ const (
 	// randomBlock is as long as blocks of members are; those in the bucket are randomMerged of them.
 	randomBlock  = 2 * time.Hour
 	randomMerged = 3
-	// randomRequest is how much one request carries.
+	// randomRequest is how much one request carries, and randomLate the time of which some is written late. A TSDB takes two hours.
 	randomRequest = 20 * time.Minute
+	randomLate    = 100 * time.Minute
 	// The older blocks are in the bucket of the cluster, the younger ones on its disks, and what is younger still was written
 	// to it: two hours at the least, four at the most. Together they have three midnights, where ranges are split.
 	randomInBucket = 5 * randomMerged
@@ -64,7 +66,9 @@ func newRandomData(seed uint64, now time.Time) *randomData {
 			m.add(m.counter(40), append(common, "__name__", "requests_total", "code", code)...)
 		}
 		m.add(m.counter(3), append(common, "__name__", "errors_total")...)
-		m.add(m.walk(20), append(common, "__name__", "temperature")...)
+		for i := range 5 { // So different in size that the order in which they are added shows.
+			m.add(m.walk(math.Pow(17, float64(i-2))), append(common, "__name__", "temperature", "n", strconv.Itoa(i))...)
+		}
 		m.add(m.whole(8), append(common, "__name__", "queue_length", "queue", fmt.Sprintf("q%d", i%2))...)
 		m.add(m.whole(2), append(common, "__name__", "up")...)
 		m.classic(common)
@@ -80,6 +84,11 @@ func newRandomData(seed uint64, now time.Time) *randomData {
 		m.add(m.special(), "__name__", "special", "job", "batch", "n", strconv.Itoa(i))
 		m.add(m.walk(0.001), "__name__", "http.server.duration", "service.name", []string{"a b", "grüße", `q"uo\te` + "\n"}[i], "ünïcode", "世界")
 	}
+	for i, unit := range []string{"seconds", "bytes"} { // The engine takes these labels away with the name.
+		m.add(m.counter(7), "__name__", "typed", "__type__", "counter", "__unit__", unit, "n", strconv.Itoa(i))
+	}
+	m.add(m.churn(3), "job", "batch", "no", "name") // Remote write refuses it; blocks may have it.
+	m.add(m.walk(2), "__name__", "odd", "a\nb", `\"'`, "\"", "\u2028", "U__x", strings.Repeat("x", 500))
 	for i := range 6 { // Each is there for a part of the time of the blocks only.
 		m.add(m.churn(i), "__name__", "pod_memory", "job", "k8s", "pod", fmt.Sprintf("pod-%d", i))
 	}
@@ -129,7 +138,7 @@ func (m *randomMaker) counter(per float64) []randomSample {
 }
 
 func (m *randomMaker) walk(by float64) []randomSample {
-	v := 20 * by
+	v := 2 * by
 	return m.each(func(r *rand.Rand, _ int64) (randomSample, bool) {
 		v += by * r.NormFloat64()
 		return randomSample{float: v}, true
@@ -205,7 +214,11 @@ func (m *randomMaker) classic(common []string) {
 
 // lacking is the member, of three, that has not got a sample; negative: all have it. Holes are some minutes long.
 func lacking(ls labels.Labels, at int64) int {
+	return int(hashOf(ls, at/(7*time.Minute.Milliseconds()))%6) - 3 // Half of the time nobody has a hole.
+}
+
+func hashOf(ls labels.Labels, n int64) uint64 {
 	h := fnv.New64a()
-	fmt.Fprint(h, ls.String(), at/(7*time.Minute.Milliseconds()))
-	return int(h.Sum64()%6) - 3 // Half of the time nobody has a hole.
+	fmt.Fprint(h, ls.String(), n)
+	return h.Sum64()
 }

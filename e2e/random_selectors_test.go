@@ -65,6 +65,8 @@ func (g *randomPromQL) matchers() string {
 	var list []string
 	head := ""
 	switch {
+	case name == "":
+		list = append(list, `no="name"`)
 	case g.odds(25):
 		list = append(list, g.one(`__name__=~"`+name[:2]+`.*"`, `__name__=~"`+regexp.QuoteMeta(name)+`|up"`, `job="batch"`, `__name__!~"native.*|latency.*",job="api"`))
 		list[0] = strings.ReplaceAll(list[0], `\`, `\\`)
@@ -91,7 +93,7 @@ func (g *randomPromQL) matchers() string {
 // matcher is about a label that some series has.
 func (g *randomPromQL) matcher(l labels.Label) string {
 	name := l.Name
-	if strings.ContainsAny(name, ".ü") {
+	if strings.ContainsAny(name, ".ü\n\"") {
 		name = fmt.Sprintf("%q", name)
 	}
 	switch g.IntN(8) {

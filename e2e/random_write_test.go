@@ -115,17 +115,25 @@ func link(t *testing.T, to string, from ...string) {
 	}
 }
 
-// push writes what is younger than all blocks, as it is or once for each list of labels.
-func (d *randomData) push(t *testing.T, to harness.API, more ...[]string) {
+// push writes what is younger than all blocks, as it is or once for each list of labels: what is in order, or what is late.
+func (d *randomData) push(t *testing.T, to harness.API, late bool, more ...[]string) {
 	t.Helper()
 	for from := d.cut; from.Before(d.end); from = from.Add(randomRequest) {
 		for _, labels := range (randomCopy{more: more}).with() {
-			pushV2(t, to, d.request(t, from, labels))
+			if body := d.request(t, from, late, labels); body != nil {
+				pushV2(t, to, body)
+			}
 		}
 	}
 }
 
-func (d *randomData) request(t *testing.T, from time.Time, more []string) []byte {
+// late tells whether a sample is written after younger ones.
+func (d *randomData) late(ls labels.Labels, at int64) bool {
+	return at >= d.end.Add(-randomLate).UnixMilli() && hashOf(ls, at/(4*time.Minute.Milliseconds()))%4 == 0
+}
+
+// request is nil if there is nothing of the time.
+func (d *randomData) request(t *testing.T, from time.Time, late bool, more []string) []byte {
 	t.Helper()
 	symbols := writev2.NewSymbolTable()
 	var req writev2.Request
@@ -134,6 +142,8 @@ func (d *randomData) request(t *testing.T, from time.Time, more []string) []byte
 		ts.Metadata = writev2.Metadata{Type: writev2.Metadata_MetricType(n % 7), HelpRef: symbols.Symbolize(s.labels.Get("__name__"))}
 		for i, v := range s.between(from, from.Add(randomRequest)) {
 			switch {
+			case d.late(s.labels, v.at) != late:
+				continue
 			case v.integer != nil:
 				ts.Histograms = append(ts.Histograms, writev2.FromIntHistogram(0, v.at, v.integer))
 			case v.hist != nil:
@@ -141,7 +151,7 @@ func (d *randomData) request(t *testing.T, from time.Time, more []string) []byte
 			default:
 				ts.Samples = append(ts.Samples, writev2.Sample{Timestamp: v.at, Value: v.float})
 			}
-			if s.exemplars && i%5 == 0 {
+			if s.exemplars && i%5 == 0 && !late {
 				trace := labels.FromStrings("trace_id", fmt.Sprintf("%04x%08x", n, v.at))
 				ts.Exemplars = append(ts.Exemplars, writev2.Exemplar{LabelsRefs: symbols.SymbolizeLabels(trace, nil), Value: v.float / 8, Timestamp: v.at - 1})
 			}
@@ -149,6 +159,9 @@ func (d *randomData) request(t *testing.T, from time.Time, more []string) []byte
 		if len(ts.Samples)+len(ts.Histograms) > 0 {
 			req.Timeseries = append(req.Timeseries, ts)
 		}
+	}
+	if len(req.Timeseries) == 0 {
+		return nil
 	}
 	req.Symbols = symbols.Symbols()
 	raw, err := req.OptimizedMarshal(nil)
