@@ -145,9 +145,8 @@ func TestDeathList(t *testing.T) {
 	load := &steady{t: t, node: node, series: deathSeries}
 	load.fill(deathScrapes, 15*time.Second)
 
-	stop := make(chan struct{})
-	var writer sync.WaitGroup
-	writer.Go(func() { load.run(stop) })
+	stop := load.start()
+	defer stop()
 
 	list := deathList(time.Now())
 	for _, d := range list { // Each alone, and all that may be by writing alone.
@@ -166,8 +165,7 @@ func TestDeathList(t *testing.T) {
 		crowd(t, node, list, round)
 		crowded = append(crowded, load.taken()...)
 	}
-	close(stop)
-	writer.Wait()
+	stop()
 
 	without, with := latenciesOf(quiet), latenciesOf(crowded)
 	t.Logf("writes without queries:     %s", without)

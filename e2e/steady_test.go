@@ -5,9 +5,15 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"io"
+	"math"
 	"net/http"
 	"os"
+	"os/exec"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,11 +43,11 @@ const (
 	steadyPause = 20 * time.Millisecond // Between two requests.
 )
 
-// write sends the samples of one batch of series at a time.
-func (s *steady) write(batch int, at time.Time) (int, string, error) {
-	req := prompb.WriteRequest{Timeseries: make([]prompb.TimeSeries, 0, steadyBatch)}
+// steadyRequest has the samples of one batch of series.
+func steadyRequest(batch, series int, at time.Time) *prompb.WriteRequest {
+	req := &prompb.WriteRequest{Timeseries: make([]prompb.TimeSeries, 0, steadyBatch)}
 	for i := range steadyBatch {
-		n := (batch*steadyBatch + i) % s.series
+		n := (batch*steadyBatch + i) % series
 		req.Timeseries = append(req.Timeseries, prompb.TimeSeries{
 			Labels: []prompb.Label{
 				{Name: "__name__", Value: "death_total"},
@@ -49,19 +55,22 @@ func (s *steady) write(batch int, at time.Time) (int, string, error) {
 				{Name: "instance", Value: fmt.Sprintf("10.0.%d.%d:9100", n/256%256, n%256)},
 				{Name: "pod", Value: fmt.Sprintf("aaaaaaaaaaaaaaaa-%d", n)},
 			},
-			Samples: []prompb.Sample{{Timestamp: at.UnixMilli(), Value: float64(n) + float64(at.UnixMilli()%1e6)/1e6}},
+			Samples: []prompb.Sample{{Timestamp: at.UnixMilli(), Value: steadyValue(n, at)}},
 		})
 	}
-	raw, err := req.Marshal()
+	return req
+}
+
+// steadyValue differs between series, and from one scrape to the next.
+func steadyValue(n int, at time.Time) float64 { return float64(n) + float64(at.UnixMilli()%1e6+1)/1e6 }
+
+// write sends the samples of one batch of series at a time.
+func (s *steady) write(batch int, at time.Time) (int, string, error) {
+	raw, err := steadyRequest(batch, s.series, at).Marshal()
 	if err != nil {
 		return 0, "", err
 	}
-	body := snappy.Encode(nil, raw)
-	start := time.Now()
-	resp, err := s.node.Post("/api/v1/write", harness.WriteHeader(), body)
-	s.mu.Lock()
-	s.times = append(s.times, time.Since(start))
-	s.mu.Unlock()
+	resp, err := s.node.Post("/api/v1/write", harness.WriteHeader(), snappy.Encode(nil, raw))
 	return resp.Code, resp.Body, err
 }
 
@@ -77,25 +86,145 @@ func (s *steady) fill(scrapes int, interval time.Duration) {
 			}
 		}
 	}
-	s.taken()
 }
 
-// run writes until stop is closed.
-func (s *steady) run(stop <-chan struct{}) {
-	tick := time.NewTicker(steadyPause)
-	defer tick.Stop()
-	for batch := 0; ; batch++ {
-		select {
-		case <-stop:
-			return
-		case <-tick.C:
+// start has a process of its own write until the function that it returns is called. Senders are on other machines: what else the
+// test does, such as reading the answers of queries, should not be measured with them. So the process also comes first
+// where it is one of those that want a core, if the kernel allows that.
+func (s *steady) start() (stop func()) {
+	s.t.Helper()
+	cmd := exec.Command("nice", "-n", "-20", os.Args[0])
+	cmd.Env = append(os.Environ(), senderVariable+"="+s.node.URL, senderSeriesVariable+"="+strconv.Itoa(s.series))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatalf("start a sender: %v", err)
+	}
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			s.sent(lines.Text())
 		}
-		if code, body, err := s.write(batch, time.Now()); err != nil || code != http.StatusNoContent {
-			s.mu.Lock()
-			s.bad = append(s.bad, fmt.Sprintf("status %d: %.200s, %v", code, body, err))
-			s.mu.Unlock()
+	})
+	return sync.OnceFunc(func() {
+		in.Close()
+		reader.Wait()
+		if err := cmd.Wait(); err != nil {
+			s.t.Errorf("the sender: %v", err)
+		}
+	})
+}
+
+// sent takes what the sender says of a request: how long it took, its status and, if it was not taken, why.
+func (s *steady) sent(line string) {
+	took, answer, _ := strings.Cut(line, " ")
+	d, err := time.ParseDuration(took)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.times = append(s.times, d)
+	if err != nil || answer != strconv.Itoa(http.StatusNoContent) {
+		s.bad = append(s.bad, line)
+	}
+}
+
+// The process of the sender is this program with these set: where to, and how many series.
+const senderVariable, senderSeriesVariable = "PENSTOCK_E2E_SENDER", "PENSTOCK_E2E_SENDER_SERIES"
+
+// send writes until nobody wants it any more, and returns the status to exit with. It computes next to nothing while it writes: on
+// a machine with few cores that would be measured.
+func send(url, series string) int {
+	n, err := strconv.Atoi(series)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ended := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(ended)
+	}()
+	batches := make([]*batch, n/steadyBatch)
+	for i := range batches {
+		if batches[i], err = newBatch(i, n); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
 		}
 	}
+	debug.SetGCPercent(1000)
+	api := harness.API{Name: "node", URL: url}
+	tick := time.NewTicker(steadyPause)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ended:
+			return 0
+		case <-tick.C:
+		}
+		body := batches[i%len(batches)].at(time.Now())
+		start := time.Now()
+		resp, err := api.Post("/api/v1/write", harness.WriteHeader(), body)
+		took, answer := time.Since(start), strconv.Itoa(resp.Code)
+		if err != nil || resp.Code != http.StatusNoContent {
+			answer = fmt.Sprintf("%d: %.200q, %v", resp.Code, resp.Body, err)
+		}
+		fmt.Println(took, answer)
+	}
+}
+
+// batch is a request that is encoded once, and sent with other samples each time.
+type batch struct {
+	first, series int
+	body          []byte // In snappy's block format, with nothing compressed, so that samples can be replaced.
+	timestamps    []int  // Where they are in the body, in the order of the series; the value is before it.
+}
+
+const (
+	// placeholder takes as many bytes as the time of today: seven bits each.
+	placeholder = 1 << 41
+	// valueBefore is how far before a timestamp the value is: eight bytes, and the tag of the timestamp.
+	valueBefore = 9
+	// longLiteral is snappy's tag of a literal whose length is in the four bytes that follow.
+	longLiteral = 63 << 2
+)
+
+func newBatch(n, series int) (*batch, error) {
+	raw, err := steadyRequest(n, series, time.UnixMilli(placeholder)).Marshal()
+	if err != nil {
+		return nil, err
+	}
+	// https://github.com/google/snappy/blob/main/format_description.txt
+	b := &batch{first: n * steadyBatch, series: series}
+	b.body = append(binary.AppendUvarint(nil, uint64(len(raw))), longLiteral)
+	b.body = append(binary.LittleEndian.AppendUint32(b.body, uint32(len(raw)-1)), raw...)
+	timestamp := binary.AppendUvarint([]byte{2 << 3}, placeholder)
+	for from := 0; ; {
+		i := bytes.Index(b.body[from:], timestamp)
+		if i < 0 {
+			break
+		}
+		b.timestamps = append(b.timestamps, from+i+1)
+		from += i + len(timestamp)
+	}
+	if len(b.timestamps) != steadyBatch {
+		return nil, fmt.Errorf("%d timestamps in a request of %d", len(b.timestamps), steadyBatch)
+	}
+	return b, nil
+}
+
+// at returns the request with the samples of a time. It is valid until the next call.
+func (b *batch) at(now time.Time) []byte {
+	for i, at := range b.timestamps {
+		binary.PutUvarint(b.body[at:], uint64(now.UnixMilli()))
+		binary.LittleEndian.PutUint64(b.body[at-valueBefore:], math.Float64bits(steadyValue((b.first+i)%b.series, now)))
+	}
+	return b.body
 }
 
 // latencies are those of some requests.

@@ -61,7 +61,6 @@ func (s *server) newAPI() http.Handler {
 		RuntimeInfo: func() (v1.RuntimeInfo, error) { return s.runtimeInfo(start), nil },
 		Gatherer:    s.reg,
 		ExternalURL: s.cfg.web.externalURL,
-		Turn:        s.queries.Turn,
 		ConfigYAML:  s.configYAML,
 		CORSOrigin:  s.corsOrigin(),
 

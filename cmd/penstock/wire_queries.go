@@ -52,7 +52,7 @@ func (s *server) queryLimits(tenant string) limit.Limits {
 // reserving keeps a core for the writes that next takes.
 func (s *server) reserving(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer s.queries.Writing()()
+		s.queries.Writing()
 		next.ServeHTTP(w, r)
 	})
 }

@@ -69,8 +69,6 @@ type Config struct {
 	ExternalURL string
 	// CORSOrigin matches, anchored, the origins whose scripts may read answers. Nil is none of them.
 	CORSOrigin *regexp.Regexp
-	// Turn waits for leave to encode an answer, and returns what gives it back. Nil: there is nothing to wait for.
-	Turn func(context.Context) (func(), error)
 	// LookbackDelta is for how long a sample is the newest of its series, in /federate. 0: five minutes.
 	LookbackDelta time.Duration
 	RemoteRead    RemoteRead
@@ -88,7 +86,6 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) http.Handle
 	cfg = withDefaults(cfg)
 	router := route.New()
 	promAPI := newPrometheusAPI(cfg, logger, reg)
-	encodeByTurns(promAPI, cfg.Turn)
 	promAPI.Register(router)
 
 	mux := http.NewServeMux()

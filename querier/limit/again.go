@@ -153,6 +153,8 @@ type againQuery struct {
 
 // Exec implements promql.Query.
 func (q *againQuery) Exec(ctx context.Context) *promql.Result {
+	ctx, back := lend(ctx)
+	defer back()
 	a := From(ctx)
 	if a == nil {
 		return q.Query.Exec(ctx)

@@ -68,6 +68,8 @@ type query struct {
 
 // Exec implements promql.Query.
 func (q *query) Exec(ctx context.Context) *promql.Result {
+	ctx, back := lend(ctx) // There is one if nobody stands between who asks and the engine.
+	defer back()
 	a := From(ctx)
 	if a == nil {
 		var cancel context.CancelFunc

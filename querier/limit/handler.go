@@ -4,6 +4,7 @@
 package limit
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,14 +78,19 @@ func (b *Books) Handler(next http.Handler) http.Handler {
 	})
 }
 
+// serve answers one query. The goroutine has a turn of its own from when it has something to compute with, which is when its first series are
+// there, or what an engine has made of them.
 func (b *Books) serve(a *Account, next http.Handler, w http.ResponseWriter, r *http.Request) {
 	ctx, finish := b.account(r.Context(), a)
-	out := &answer{ResponseWriter: w, a: a}
+	t := &turn{turns: b.turns, ctx: ctx}
+	out := newAnswer(w, a, t)
 	defer func() {
+		t.stop()
 		b.finished(a, out, r.Context().Err() != nil)
 		finish()
 	}()
-	next.ServeHTTP(out, r.WithContext(ctx))
+	next.ServeHTTP(out, r.WithContext(context.WithValue(ctx, turnKey{}, t)))
+	out.finish()
 }
 
 // endpoints are those that read series, and those that parse queries, below /api/v1 and beside it.
@@ -202,41 +208,3 @@ func respond(w http.ResponseWriter, status int, kind string, err error) {
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // The client may be gone.
 }
-
-// answer remembers how a query was answered, and gives the answer of one that was ended the status of the reason where the
-// handler could not know it.
-type answer struct {
-	http.ResponseWriter
-	a      *Account
-	status int
-	bytes  int64
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *answer) WriteHeader(status int) {
-	if s, ok := StatusOf(w.a.reason()); ok && status >= http.StatusBadRequest {
-		status = s
-	}
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements io.Writer.
-func (w *answer) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
-}
-
-// Flush implements http.Flusher.
-func (w *answer) Flush() {
-	if f, ok := w.ResponseWriter.(http.Flusher); ok {
-		f.Flush()
-	}
-}
-
-// Unwrap is for http.ResponseController.
-func (w *answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -92,7 +92,7 @@ func (b *Books) enter(ctx context.Context) (t *turn, leave func(), err error) {
 // Select implements storage.Querier.
 func (q localQuerier) Select(ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	a := From(ctx)
-	if a != nil && servedFrom(ctx) == nil && (hints == nil || hints.Func != "series") {
+	if a != nil && servedFrom(ctx) == nil && !onlyLabels(hints) {
 		a.alone.Store(true) // And under the turn of the engine.
 		return q.Querier.Select(ctx, sortSeries, hints, matchers...)
 	}

@@ -51,10 +51,22 @@ func (q querier) Select(ctx context.Context, sortSeries bool, hints *storage.Sel
 	if err := a.checkMatchers(matchers); err != nil {
 		return storage.ErrSeriesSet(err)
 	}
-	set := &seriesSet{inner: q.Querier.Select(ctx, sortSeries, hints, matchers...), a: a, turn: turnFrom(ctx)}
+	set := &seriesSet{a: a, turn: turnFrom(ctx)}
 	set.points, set.all = pointsOf(hints)
+	// A member that is alone finds the series here. Where nobody wants their samples it waits for leave itself.
+	if onlyLabels(hints) {
+		var back func()
+		ctx, back = lend(ctx)
+		defer back()
+	} else if err := set.turn.begin(); err != nil {
+		return storage.ErrSeriesSet(a.explain(err))
+	}
+	set.inner = q.Querier.Select(ctx, sortSeries, hints, matchers...)
 	return set
 }
+
+// onlyLabels tells whether nobody wants the samples of what is selected.
+func onlyLabels(hints *storage.SelectHints) bool { return hints != nil && hints.Func == "series" }
 
 // LabelValues implements storage.LabelQuerier.
 func (q querier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, matchers ...*labels.Matcher) ([]string, annotations.Annotations, error) {
@@ -62,6 +74,8 @@ func (q querier) LabelValues(ctx context.Context, name string, hints *storage.La
 	if err := a.checkMatchers(matchers); err != nil {
 		return nil, nil, err
 	}
+	ctx, back := lend(ctx)
+	defer back()
 	values, warnings, err := q.Querier.LabelValues(ctx, name, hints, matchers...)
 	return a.strings(values, warnings, err)
 }
@@ -72,6 +86,8 @@ func (q querier) LabelNames(ctx context.Context, hints *storage.LabelHints, matc
 	if err := a.checkMatchers(matchers); err != nil {
 		return nil, nil, err
 	}
+	ctx, back := lend(ctx)
+	defer back()
 	found, warnings, err := q.Querier.LabelNames(ctx, hints, matchers...)
 	return a.strings(found, warnings, err)
 }
@@ -136,7 +152,7 @@ func (q chunkQuerier) Select(ctx context.Context, sortSeries bool, hints *storag
 	if err := a.checkMatchers(matchers); err != nil {
 		return storage.ErrChunkSeriesSet(err)
 	}
-	return &chunkSet{ChunkSeriesSet: q.ChunkQuerier.Select(ctx, sortSeries, hints, matchers...), a: a}
+	return &chunkSet{ChunkSeriesSet: q.ChunkQuerier.Select(ctx, sortSeries, hints, matchers...), a: a, turn: turnFrom(ctx)}
 }
 
 // Exemplars is Queryable for exemplars.
@@ -148,20 +164,25 @@ type exemplars struct{ inner storage.ExemplarQueryable }
 func (e exemplars) ExemplarQuerier(ctx context.Context) (storage.ExemplarQuerier, error) {
 	inner, err := e.inner.ExemplarQuerier(ctx)
 	if a := From(ctx); a != nil && err == nil {
-		return exemplarQuerier{inner, a}, nil
+		return exemplarQuerier{inner, a, turnFrom(ctx)}, nil
 	}
 	return inner, err
 }
 
 type exemplarQuerier struct {
 	storage.ExemplarQuerier
-	a *Account
+	a    *Account
+	turn *turn
 }
 
 // Select implements storage.ExemplarQuerier.
 func (e exemplarQuerier) Select(start, end int64, matchers ...[]*labels.Matcher) ([]exemplar.QueryResult, error) {
+	e.turn.stop()
 	found, err := e.ExemplarQuerier.Select(start, end, matchers...)
 	if err != nil {
+		return nil, e.a.explain(err)
+	}
+	if err := e.turn.begin(); err != nil {
 		return nil, e.a.explain(err)
 	}
 	const exemplarMemory = 512

@@ -244,12 +244,27 @@ func (e errIterator) Err() error { return e.err }
 // chunkSet books each series of a set of chunks.
 type chunkSet struct {
 	storage.ChunkSeriesSet
-	a   *Account
-	err error
+	a     *Account
+	turn  *turn
+	begun bool
+	err   error
 }
 
-// Next implements storage.ChunkSeriesSet.
-func (s *chunkSet) Next() bool { return s.err == nil && s.ChunkSeriesSet.Next() }
+// Next implements storage.ChunkSeriesSet. Its first call may wait for members and the bucket, and is no turn of ours.
+func (s *chunkSet) Next() bool {
+	switch {
+	case s.err != nil:
+		return false
+	case s.begun:
+		s.err = s.turn.yield()
+		return s.err == nil && s.ChunkSeriesSet.Next()
+	}
+	s.begun = true
+	s.turn.stop()
+	more := s.ChunkSeriesSet.Next()
+	s.err = s.turn.begin()
+	return more && s.err == nil
+}
 
 // At implements storage.ChunkSeriesSet.
 func (s *chunkSet) At() storage.ChunkSeries {

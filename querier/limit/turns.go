@@ -17,11 +17,11 @@ const (
 	turnSlice = 5 * time.Millisecond
 	// reserveFor is how long after a write the core that is kept from queries stays so. Senders write more often.
 	reserveFor = 5 * time.Second
-	// While writes are under way, whoever computes rests for at most restFor of each restEvery: cores are shared with senders and
-	// with whatever else there is, and a write takes about as long.
-	restFor, restEvery = time.Millisecond, 2 * time.Millisecond
-	// restStep is how often it looks whether they are done.
-	restStep = 100 * time.Microsecond
+	// offerEvery is how often a query offers its core to whoever wants one, while there are writes: the thread of a write that
+	// became ready on a busy core waits for the end of the kernel's time slice otherwise, some 3 ms, several times as long as a write takes.
+	offerEvery = 200 * time.Microsecond
+	// lookEvery is after how many steps of a query, of some microseconds each, the clock is read.
+	lookEvery = 16
 	// courtesy is how long those wait for a turn whose silence would be taken for a failure: peers, and whoever reads from
 	// them. It is less than a peer may be silent.
 	courtesy = 3 * time.Second
@@ -29,11 +29,13 @@ const (
 
 // turns bounds the queries that compute at a time, first come first served.
 type turns struct {
-	cores   int
-	now     func() time.Time
+	cores int
+	now   func() time.Time
+	// offerCore has the kernel run another thread on the core of the caller, if one waits for it.
+	offerCore func()
+
 	written atomic.Int64 // When the last write began, in Unix nanoseconds.
 	waiting atomic.Int32 // len of queue, to be looked at without the lock.
-	writes  atomic.Int32 // Under way.
 
 	mu      sync.Mutex
 	running int
@@ -44,23 +46,23 @@ func newTurns(cores int, now func() time.Time) *turns {
 	if cores <= 0 {
 		cores = runtime.GOMAXPROCS(0)
 	}
-	return &turns{cores: cores, now: now}
+	return &turns{cores: cores, now: now, offerCore: offerCore}
 }
 
-// Writing tells that a write begins, and returns what tells that it has ended: from now on a core is kept for writes, for a while,
-// and until the end queries rest now and then.
-func (b *Books) Writing() func() {
-	b.turns.written.Store(b.turns.now().UnixNano())
-	b.turns.writes.Add(1)
-	return func() { b.turns.writes.Add(-1) }
-}
+// Writing tells that a write begins: from now on a core is kept for writes, for a while.
+func (b *Books) Writing() { b.turns.written.Store(b.turns.now().UnixNano()) }
 
 // capacity is how many may compute now.
 func (t *turns) capacity() int {
-	if t.now().UnixNano()-t.written.Load() < int64(reserveFor) {
+	if t.writing(t.now()) {
 		return max(1, t.cores-1)
 	}
 	return t.cores
+}
+
+// writing tells whether there are writes at present.
+func (t *turns) writing(now time.Time) bool {
+	return now.UnixNano()-t.written.Load() < int64(reserveFor)
 }
 
 // take waits for a turn. Whoever gets one gives it back.
@@ -115,8 +117,10 @@ type turn struct {
 	turns *turns
 	ctx   context.Context //nolint:containedctx // Of the work that the turn is for; it lives as long.
 	since time.Time
-	rests time.Time // When it rested last.
 	held  bool
+
+	steps   int       // Since the clock was read.
+	offered time.Time // When the core was offered last.
 }
 
 type turnKey struct{}
@@ -125,6 +129,26 @@ type turnKey struct{}
 func turnFrom(ctx context.Context) *turn {
 	t, _ := ctx.Value(turnKey{}).(*turn)
 	return t
+}
+
+// lend gives back the turn of the goroutine that ctx is of, which waits for the work of others now: they must find room. It returns the
+// context for these, and what takes the turn again. If the context ends meanwhile, that goes on without: what is left is to say so.
+func lend(ctx context.Context) (forOthers context.Context, back func()) {
+	t := turnFrom(ctx)
+	if t == nil {
+		return ctx, func() {}
+	}
+	t.stop()
+	return context.WithValue(ctx, turnKey{}, (*turn)(nil)), func() { _ = t.begin() }
+}
+
+// pause gives the turn back, if there is one, and returns what takes it again. If the context has ended, that goes on without.
+func (t *turn) pause() (back func()) {
+	if t == nil || !t.held {
+		return func() {}
+	}
+	t.stop()
+	return func() { _ = t.begin() }
 }
 
 // begin waits for the turn.
@@ -149,26 +173,27 @@ func (t *turn) stop() {
 
 // yield lets others compute if this one has done so for long enough. It costs next to nothing when nobody waits.
 func (t *turn) yield() error {
-	if t != nil && t.held && t.turns.writes.Load() > 0 {
-		t.rest()
+	if t == nil || !t.held {
+		return nil
 	}
-	if t == nil || t.turns.waiting.Load() == 0 || !t.held || t.turns.now().Sub(t.since) < turnSlice {
+	if t.steps++; t.steps >= lookEvery {
+		t.steps = 0
+		t.offer()
+	}
+	if t.turns.waiting.Load() == 0 || t.turns.now().Sub(t.since) < turnSlice {
 		return nil
 	}
 	t.stop()
 	return t.begin()
 }
 
-// rest leaves the core to writes that are under way, for a moment.
-func (t *turn) rest() {
+// offer offers the core to other threads, now and then while there are writes. The turn stays.
+func (t *turn) offer() {
 	now := t.turns.now()
-	if now.Sub(t.rests) < restEvery {
-		return
+	if now.Sub(t.offered) >= offerEvery && t.turns.writing(now) {
+		t.turns.offerCore()
+		t.offered = t.turns.now()
 	}
-	for until := now.Add(restFor); t.turns.writes.Load() > 0 && t.turns.now().Before(until); {
-		time.Sleep(restStep)
-	}
-	t.rests = t.turns.now()
 }
 
 // Turn waits for leave to compute for the query of ctx, in a goroutine that has none, and returns what gives it back. It does

@@ -85,26 +85,33 @@ func TestTurnsAreHandedOn(t *testing.T) {
 	})
 }
 
-func TestQueriesRestWhileWritesAreUnderWay(t *testing.T) {
+func TestQueriesOfferTheirCoreWhileThereAreWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Config{Cores: 2}, slog.New(slog.DiscardHandler), nil)
+		offers := 0
+		b.turns.offerCore = func() { offers++ }
 		one := &turn{turns: b.turns, ctx: t.Context()}
-		require.NoError(t, one.begin())
-		took := func() time.Duration {
-			start := time.Now()
-			require.NoError(t, one.yield())
-			return time.Since(start)
+		offered := func() int {
+			offers = 0
+			for range 10 {
+				time.Sleep(offerEvery)
+				for range lookEvery {
+					require.NoError(t, one.yield())
+				}
+			}
+			return offers
 		}
-		require.Zero(t, took())
-		first, second := b.Writing(), b.Writing()
-		require.Equal(t, restFor, took(), "not longer")
-		require.Zero(t, took(), "and not all the time")
-		time.Sleep(restEvery)
-		first()
-		time.AfterFunc(2*restStep, second)
-		require.Less(t, took(), restFor, "not when they are done")
-		time.Sleep(restEvery)
-		require.Zero(t, took())
+		require.Zero(t, offered(), "it does not compute")
+		require.NoError(t, one.begin())
+		require.Zero(t, offered(), "nobody writes")
+		b.Writing()
+		require.Equal(t, 10, offered())
+		for range 10 * lookEvery {
+			require.NoError(t, one.yield())
+		}
+		require.Equal(t, 10, offers, "not more often")
+		time.Sleep(reserveFor)
+		require.Zero(t, offered(), "writes have stopped")
 		one.stop()
 	})
 }
