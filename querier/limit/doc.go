@@ -23,5 +23,7 @@
 //
 // Turns are what keeps writes going. The Go scheduler looks for requests on the network only when a core has nothing else
 // to do, so that with a query on each core a write waits for tens of milliseconds several times. While writes come, one
-// core is therefore kept from queries: so many of them compute at a time, and hand on their turn every few milliseconds.
+// core is therefore kept from queries: so many of them compute at a time, and hand on their turn every few milliseconds. A turn
+// is that of a goroutine: of an engine, of a request that lists series or encodes an answer, of one that reads from a peer or answers one. Whoever
+// waits for others gives it back meanwhile.
 package limit
