@@ -188,8 +188,7 @@ func (q *againQuery) attempt(ctx context.Context, a *Account) (res *promql.Resul
 	done := false
 	if res.Err == nil {
 		size := sizeOf(res)
-		a.grow(size)
-		q.books.roomForAnswer(a, size)
+		q.books.bookAnswer(a, size)
 		done = size < heavyMin // It may have been told to make room, and does so by ending.
 		if reason := a.reason(); reason != nil {
 			res = &promql.Result{Err: reason, Warnings: res.Warnings}

@@ -85,9 +85,9 @@ type watch struct {
 	books *Books
 	ended []*Account // Whose memory was not collected yet.
 
-	began                 time.Time      // When we had garbage collected last.
-	collecting, collected atomic.Bool    // It is under way, or has ended and nobody has looked since.
-	collections           sync.WaitGroup // Of ours, under way.
+	began       time.Time      // When we had garbage collected last.
+	collected   atomic.Bool    // That has ended, and nobody has looked since.
+	collections sync.WaitGroup // Of ours, under way.
 }
 
 // look has queries make room, and ends the heaviest, as many as need be.
@@ -130,7 +130,7 @@ func (b *Books) short(share float64) (used, limit, held int64, short bool) {
 // unsure tells whether nobody is to be ended yet, because a heavy query has gone or given up what it held, which was more than was booked: then garbage
 // is collected first. What happens meanwhile is decided upon when that has ended, so that it puts off an end once.
 func (w *watch) unsure(justCollected bool) bool {
-	if w.collecting.Load() {
+	if w.books.collecting.Load() > 0 {
 		return true
 	}
 	if justCollected || !w.books.freed.Load() {
@@ -143,21 +143,21 @@ func (w *watch) unsure(justCollected bool) bool {
 // collectGone has garbage collected when queries that were ended have gone: what they held is counted as used until then.
 func (w *watch) collectGone() {
 	gone := slices.DeleteFunc(slices.Clone(w.ended), w.books.isOpen)
-	if len(gone) == 0 || w.collecting.Load() || w.books.cfg.Now().Sub(w.began) < collectEvery {
+	if len(gone) == 0 || w.books.collecting.Load() > 0 || w.books.cfg.Now().Sub(w.began) < collectEvery {
 		return
 	}
 	w.ended = slices.DeleteFunc(w.ended, func(a *Account) bool { return slices.Contains(gone, a) })
 	w.collect()
 }
 
-// collect has garbage collected, and does not wait for it, which may take seconds. It must not be under way.
+// collect has garbage collected, and does not wait for it, which may take seconds.
 func (w *watch) collect() {
 	w.began = w.books.cfg.Now()
-	w.collecting.Store(true)
+	w.books.collecting.Add(1) // From now on.
 	w.collections.Go(func() {
 		w.books.collectNow()
+		w.books.collecting.Add(-1)
 		w.collected.Store(true)
-		w.collecting.Store(false)
 	})
 }
 
@@ -170,6 +170,8 @@ func (b *Books) isOpen(a *Account) bool {
 
 // collectNow has garbage collected, and measures what is left. What goes meanwhile is counted as used, and as held then.
 func (b *Books) collectNow() {
+	b.collecting.Add(1)
+	defer b.collecting.Add(-1)
 	b.freed.Store(false)
 	held := b.held.Load()
 	runtime.GC()
