@@ -217,6 +217,7 @@ func (a *Account) giveUp() {
 	}
 	a.alone.Store(false)
 	a.partial.Store(false)
+	a.answering.Store(false)
 	b.held.Add(-a.memory.Swap(0))
 	b.freed.Store(true)
 	a.restarts.Add(1)

@@ -22,8 +22,9 @@ const (
 	heavyMin  = 16 << 20
 	// watchEvery is how often memory is looked at while there are queries. A query makes some 100 MB meanwhile.
 	watchEvery = 50 * time.Millisecond
-	// graceAfter is for how long one that was ended or makes room is taken to have gone, whether it has or not.
-	graceAfter = 2 * time.Second
+	// graceAfter is for how long one that was ended is taken to have gone, whether it has or not. One that makes room is for roomAfter: it will be begun
+	// again, and to end it would not have it stop any sooner.
+	graceAfter, roomAfter = 2 * time.Second, 10 * time.Second
 	// collectEvery bounds how often garbage is collected for queries that were ended.
 	collectEvery = time.Second
 )
@@ -70,9 +71,10 @@ func (b *Books) used() (used, limit, held int64) {
 	}
 	held = b.held.Load()
 	used = m.used + held - m.held
-	graceSince := b.cfg.Now().Add(-graceAfter).UnixNano()
+	now := b.cfg.Now()
+	graceSince := now.Add(-graceAfter).UnixNano()
 	for _, a := range b.accounts() {
-		if a.ended.Load() != nil && a.endedAt.Load() > graceSince || a.toldAt.Load() > graceSince {
+		if a.ended.Load() != nil && a.endedAt.Load() > graceSince || a.makesRoom(now) {
 			used -= a.memory.Load()
 			held -= a.memory.Load()
 		}
@@ -180,12 +182,17 @@ func (b *Books) collectNow() {
 	}
 }
 
+// makesRoom tells whether the query was told to make room and has not done so yet.
+func (a *Account) makesRoom(now time.Time) bool {
+	return a.toldAt.Load() > now.Add(-roomAfter).UnixNano()
+}
+
 // heaviest is the query of some that holds most, if that is worth anything and it is not ending or making room already.
 func (b *Books) heaviest(of func(*Account) bool) (most *Account) {
-	graceSince := b.cfg.Now().Add(-graceAfter).UnixNano()
+	now := b.cfg.Now()
 	for _, a := range b.accounts() {
 		m := a.memory.Load()
-		if m >= heavyMin && a.ended.Load() == nil && a.toldAt.Load() <= graceSince && of(a) && (most == nil || m > most.memory.Load()) {
+		if m >= heavyMin && a.ended.Load() == nil && !a.makesRoom(now) && of(a) && (most == nil || m > most.memory.Load()) {
 			most = a
 		}
 	}
