@@ -25,7 +25,8 @@ const (
 )
 
 // Local is this member's own store of TSDBs, one per tenant. A tenant that it does not know has no series;
-// asking never creates one. It must be safe for concurrent use.
+// asking never creates one. It must be safe for concurrent use. If it has a method Newest(tenant string) int64, that tells a time after
+// which it has no sample of a tenant that was acknowledged before (see newestOf).
 type Local interface {
 	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)

@@ -61,6 +61,14 @@ func (m *siteMember) ExemplarQuerier(ctx context.Context, _ string) (storage.Exe
 	return m.DB.ExemplarQuerier(ctx)
 }
 
+func (m *siteMember) Newest(string) int64 {
+	newest := m.Head().MaxTime()
+	for _, b := range m.Blocks() {
+		newest = max(newest, b.Meta().MaxTime)
+	}
+	return newest
+}
+
 func (*siteMember) LocalStart(string) int64 { return math.MinInt64 }
 
 // BlockSets implements querier.Local: it has no blocks.
