@@ -190,8 +190,7 @@ func (q *againQuery) attempt(ctx context.Context, a *Account) (res *promql.Resul
 	done := false
 	if res.Err == nil {
 		size := sizeOf(res)
-		a.grow(size)
-		q.books.roomForAnswer(a, size)
+		q.books.bookAnswer(a, size)
 		done = size < heavyMin // It may have been told to make room, and does so by ending.
 		if reason := a.reason(); reason != nil {
 			res = &promql.Result{Err: reason, Warnings: res.Warnings}
@@ -220,6 +219,7 @@ func (a *Account) giveUp() {
 	}
 	a.alone.Store(false)
 	a.partial.Store(false)
+	a.answering.Store(false)
 	b.held.Add(-a.memory.Swap(0))
 	b.freed.Store(true)
 	a.restarts.Add(1)

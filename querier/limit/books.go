@@ -56,8 +56,10 @@ type Books struct {
 	door    *door
 	turns   *turns
 	line    line
-	freed   atomic.Bool  // A heavy query gave up what it held, and we have not had garbage collected since.
-	held    atomic.Int64 // By all accounts that are open.
+	freed   atomic.Bool // A heavy query gave up what it held, and we have not had garbage collected since.
+	// collecting is how often garbage is being collected for us.
+	collecting atomic.Int32
+	held       atomic.Int64 // By all accounts that are open.
 
 	measured atomic.Pointer[measure] // By Run; nil before.
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 )
 
@@ -86,7 +87,9 @@ func (q *query) Exec(ctx context.Context) *promql.Result {
 		return &promql.Result{Err: a.explain(asEngine(err))}
 	}
 	defer t.stop()
+	statement := q.Statement() // Not to be asked for later.
 	res := q.Query.Exec(context.WithValue(ctx, turnKey{}, t))
+	letGo(statement)
 	a.note(q.Stats())
 	if res.Err != nil && a != nil {
 		var many promql.ErrTooManySamples
@@ -99,13 +102,28 @@ func (q *query) Exec(ctx context.Context) *promql.Result {
 	if a == nil || res.Err != nil || attempt != nil { // The answer of an attempt is booked by who makes it.
 		return res
 	}
-	size := sizeOf(res)
-	a.grow(size)
-	q.books.roomForAnswer(a, size)
+	q.books.bookAnswer(a, sizeOf(res))
 	if a.reason() != nil { // Before it is made into text, which does not stop.
 		return &promql.Result{Err: a.reason(), Warnings: res.Warnings}
 	}
 	return res
+}
+
+// letGo frees the series that the engine keeps in the selectors of a query that was executed, until the query is forgotten: until then
+// its answer is made into text and sent, and they take as much again.
+func letGo(statement parser.Statement) {
+	if s, ok := statement.(*parser.EvalStmt); ok {
+		letGoOf(s.Expr)
+	}
+}
+
+func letGoOf(n parser.Node) {
+	if v, ok := n.(*parser.VectorSelector); ok {
+		v.UnexpandedSeriesSet, v.Series = nil, nil
+	}
+	for child := range parser.ChildrenIter(n) {
+		letGoOf(child)
+	}
 }
 
 // asEngine makes an error of waiting one of the engine's kinds.

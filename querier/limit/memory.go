@@ -22,8 +22,9 @@ const (
 	heavyMin  = 16 << 20
 	// watchEvery is how often memory is looked at while there are queries. A query makes some 100 MB meanwhile.
 	watchEvery = 50 * time.Millisecond
-	// graceAfter is for how long one that was ended or makes room is taken to have gone, whether it has or not.
-	graceAfter = 2 * time.Second
+	// graceAfter is for how long one that was ended is taken to have gone, whether it has or not. One that makes room is for roomAfter: it will be begun
+	// again, and to end it would not have it stop any sooner.
+	graceAfter, roomAfter = 2 * time.Second, 10 * time.Second
 	// collectEvery bounds how often garbage is collected for queries that were ended.
 	collectEvery = time.Second
 )
@@ -70,9 +71,10 @@ func (b *Books) used() (used, limit, held int64) {
 	}
 	held = b.held.Load()
 	used = m.used + held - m.held
-	graceSince := b.cfg.Now().Add(-graceAfter).UnixNano()
+	now := b.cfg.Now()
+	graceSince := now.Add(-graceAfter).UnixNano()
 	for _, a := range b.accounts() {
-		if a.ended.Load() != nil && a.endedAt.Load() > graceSince || a.toldAt.Load() > graceSince {
+		if a.ended.Load() != nil && a.endedAt.Load() > graceSince || a.makesRoom(now) {
 			used -= a.memory.Load()
 			held -= a.memory.Load()
 		}
@@ -85,9 +87,9 @@ type watch struct {
 	books *Books
 	ended []*Account // Whose memory was not collected yet.
 
-	began                 time.Time      // When we had garbage collected last.
-	collecting, collected atomic.Bool    // It is under way, or has ended and nobody has looked since.
-	collections           sync.WaitGroup // Of ours, under way.
+	began       time.Time      // When we had garbage collected last.
+	collected   atomic.Bool    // That has ended, and nobody has looked since.
+	collections sync.WaitGroup // Of ours, under way.
 }
 
 // look has queries make room, and ends the heaviest, as many as need be.
@@ -130,7 +132,7 @@ func (b *Books) short(share float64) (used, limit, held int64, short bool) {
 // unsure tells whether nobody is to be ended yet, because a heavy query has gone or given up what it held, which was more than was booked: then garbage
 // is collected first. What happens meanwhile is decided upon when that has ended, so that it puts off an end once.
 func (w *watch) unsure(justCollected bool) bool {
-	if w.collecting.Load() {
+	if w.books.collecting.Load() > 0 {
 		return true
 	}
 	if justCollected || !w.books.freed.Load() {
@@ -143,21 +145,21 @@ func (w *watch) unsure(justCollected bool) bool {
 // collectGone has garbage collected when queries that were ended have gone: what they held is counted as used until then.
 func (w *watch) collectGone() {
 	gone := slices.DeleteFunc(slices.Clone(w.ended), w.books.isOpen)
-	if len(gone) == 0 || w.collecting.Load() || w.books.cfg.Now().Sub(w.began) < collectEvery {
+	if len(gone) == 0 || w.books.collecting.Load() > 0 || w.books.cfg.Now().Sub(w.began) < collectEvery {
 		return
 	}
 	w.ended = slices.DeleteFunc(w.ended, func(a *Account) bool { return slices.Contains(gone, a) })
 	w.collect()
 }
 
-// collect has garbage collected, and does not wait for it, which may take seconds. It must not be under way.
+// collect has garbage collected, and does not wait for it, which may take seconds.
 func (w *watch) collect() {
 	w.began = w.books.cfg.Now()
-	w.collecting.Store(true)
+	w.books.collecting.Add(1) // From now on.
 	w.collections.Go(func() {
 		w.books.collectNow()
+		w.books.collecting.Add(-1)
 		w.collected.Store(true)
-		w.collecting.Store(false)
 	})
 }
 
@@ -170,6 +172,8 @@ func (b *Books) isOpen(a *Account) bool {
 
 // collectNow has garbage collected, and measures what is left. What goes meanwhile is counted as used, and as held then.
 func (b *Books) collectNow() {
+	b.collecting.Add(1)
+	defer b.collecting.Add(-1)
 	b.freed.Store(false)
 	held := b.held.Load()
 	runtime.GC()
@@ -178,12 +182,17 @@ func (b *Books) collectNow() {
 	}
 }
 
+// makesRoom tells whether the query was told to make room and has not done so yet.
+func (a *Account) makesRoom(now time.Time) bool {
+	return a.toldAt.Load() > now.Add(-roomAfter).UnixNano()
+}
+
 // heaviest is the query of some that holds most, if that is worth anything and it is not ending or making room already.
 func (b *Books) heaviest(of func(*Account) bool) (most *Account) {
-	graceSince := b.cfg.Now().Add(-graceAfter).UnixNano()
+	now := b.cfg.Now()
 	for _, a := range b.accounts() {
 		m := a.memory.Load()
-		if m >= heavyMin && a.ended.Load() == nil && a.toldAt.Load() <= graceSince && of(a) && (most == nil || m > most.memory.Load()) {
+		if m >= heavyMin && a.ended.Load() == nil && !a.makesRoom(now) && of(a) && (most == nil || m > most.memory.Load()) {
 			most = a
 		}
 	}

@@ -97,18 +97,17 @@ func TestQueriesAreNotToBlame(t *testing.T) {
 func TestRoomForAnswers(t *testing.T) {
 	b := New(Config{}, slog.New(slog.DiscardHandler), nil)
 	a, _, _ := open(b, 100<<20)
-	b.roomForAnswer(a, gib)
+	b.bookAnswer(a, gib)
 	require.NoError(t, a.reason(), "nothing was measured")
 	w := watch{books: b}
 	w.look(Usage{Bytes: 2 * gib, Limit: 4 * gib, Collections: 1})
-	a.grow(gib)
-	b.roomForAnswer(a, gib)
+	b.bookAnswer(a, gib)
 	require.NoError(t, a.reason())
-	a.grow(gib / 2)
-	b.roomForAnswer(a, 1<<20)
-	require.NoError(t, a.reason(), "a small one")
-	b.roomForAnswer(a, gib/2)
-	require.ErrorContains(t, a.reason(), "no memory for its answer, which takes about 512 MiB: with it the node would use 3584 of 4096 MiB, and the limit for answers is 85 %")
+	w.look(Usage{Bytes: 5 * gib / 2, Limit: 4 * gib, Collections: 1})
+	require.NoError(t, a.reason(), "to end it would not stop it")
+	w.look(Usage{Bytes: 2 * gib, Limit: 4 * gib, Collections: 1})
+	b.bookAnswer(a, gib/2-1<<20)
+	require.ErrorContains(t, a.reason(), "no memory for its answer, which takes about 511 MiB: with it the node would use 3583 of 4096 MiB, and the limit for answers is 85 %")
 }
 
 // Several go at once if one is not enough.

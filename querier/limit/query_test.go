@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
@@ -484,4 +485,29 @@ func TestSlowLog(t *testing.T) {
 	require.InDelta(t, 1, testutil.ToFloat64(r.books.metrics.slow), 0)
 	require.InDelta(t, 2, testutil.ToFloat64(r.books.metrics.finished.WithLabelValues("ok")), 0)
 	require.InDelta(t, 4000, testutil.ToFloat64(r.books.metrics.read.WithLabelValues("bucket")), 0)
+}
+
+// What a query has read is not kept while its answer is sent.
+func TestSeriesAreLetGo(t *testing.T) {
+	r := newRig(t)
+	a := &Account{limits: r.limits}
+	ctx, finish := r.books.account(context.Background(), a)
+	defer finish()
+	q, err := r.engine.NewInstantQuery(ctx, r.store(), nil, `sum(a) + on() topk(1, a{i="1"})`, time.Unix(1000, 0))
+	require.NoError(t, err)
+	defer q.Close()
+	statement := q.Statement().(*parser.EvalStmt)
+	res := q.Exec(ctx)
+	require.NoError(t, res.Err)
+	require.Len(t, res.Value, 1)
+	selectors := 0
+	parser.Inspect(statement.Expr, func(n parser.Node, _ []parser.Node) error {
+		if v, ok := n.(*parser.VectorSelector); ok {
+			selectors++
+			require.Nil(t, v.Series)
+			require.Nil(t, v.UnexpandedSeriesSet)
+		}
+		return nil
+	})
+	require.Equal(t, 2, selectors)
 }

@@ -12,6 +12,9 @@ const (
 	leastShare = 0.01
 	// answerShare of the limit is what may be in use with the text of an answer. It is between queryShare and where writes are refused.
 	answerShare = 0.85
+	// collectShare of the limit is what the text of an answer takes for which garbage is collected first: it is made in a few pieces, each larger than
+	// what the runtime keeps free below its limit.
+	collectShare = 0.10
 )
 
 // makeRoom has all heavy queries give way that can, but for the one that goes on.
@@ -39,32 +42,34 @@ func (b *Books) first() *Account {
 	return first
 }
 
-// roomForAnswer has the query make room, or ends it, if there is no memory for the text of its answer, which it has asked for just now: nothing
-// stops it while it is made. One that goes on while others wait has been made room for, and needs garbage to be collected at the most.
-func (b *Books) roomForAnswer(a *Account, bytes int64) {
+// bookAnswer books the text of an answer, which takes so much and which nothing stops once it is being made. If there is no memory for it, the query
+// makes room or is ended. One that goes on while others wait has been made room for, and needs garbage to be collected at the most.
+func (b *Books) bookAnswer(a *Account, bytes int64) {
+	a.answering.Store(bytes >= heavyMin) // Nobody else is to end it meanwhile.
+	a.grow(bytes)
 	full := func() (used, limit int64, full bool) {
 		used, limit, _ = b.used()
 		return used, limit, limit > 0 && float64(used) > answerShare*float64(limit)
 	}
-	if bytes < heavyMin {
+	if !a.answering.Load() {
 		return
 	}
-	if _, _, isFull := full(); !isFull {
-		a.answering.Store(true)
+	_, limit, isFull := full()
+	if !isFull && float64(bytes) < collectShare*float64(limit) || limit == 0 {
 		return
 	}
 	others := b.heaviest(func(other *Account) bool { return other != a }) != nil
-	if t := a.trying.Load(); t != nil && others && !b.line.goesOn(a) {
+	if t := a.trying.Load(); isFull && t != nil && others && !b.line.goesOn(a) {
+		a.answering.Store(false)
 		t.tell()
 		return
 	}
 	b.collectNow()
-	used, limit, isFull := full()
-	switch {
-	case !isFull:
-		a.answering.Store(true)
-	case !b.afterAnswer(a):
-		_ = a.end(noRoom(bytes, used, limit))
+	if used, limit, isFull := full(); isFull {
+		a.answering.Store(false)
+		if !b.afterAnswer(a) {
+			_ = a.end(noRoom(bytes, used, limit))
+		}
 	}
 }
 
