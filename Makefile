@@ -88,6 +88,13 @@ e2e: ## Real Prometheus, HAProxy, nginx and S3 server, and every fault a few tim
 e2e-minio: ## The bucket's conformance suite on MinIO, which is built first (minutes).
 	cd e2e && PENSTOCK_E2E_MINIO=1 $(GO) test -count=1 -timeout 30m -v -run TestMinIOConformance .
 
+QUESTIONS ?= 5000
+SEED ?=
+
+.PHONY: random
+random: ## QUESTIONS random questions to a Prometheus and to nodes with the same data, from SEED (or anything) on; the answers are to be the same.
+	cd e2e && PENSTOCK_E2E_QUESTIONS=$(QUESTIONS) PENSTOCK_E2E_SEED=$(SEED) $(GO) test -count=1 -timeout 0 -v -run TestRandomQueries .
+
 .PHONY: million
 million: ## A topk over a million series on a node with 4 GiB (minutes).
 	cd e2e && PENSTOCK_E2E_MILLION=1 $(GO) test -count=1 -timeout 30m -v -run TestMillionSeries .

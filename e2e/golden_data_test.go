@@ -146,22 +146,28 @@ func goldenPush(t *testing.T, to harness.API, from time.Time, more ...string) {
 	const requests = 4
 	for part := range requests {
 		body := goldenRequest(t, from, part*goldenScrapes/requests, (part+1)*goldenScrapes/requests, more)
-		harness.Eventually(t, harness.Patience, to.Name+" takes the data", func() error {
-			resp, err := to.Post("/api/v1/write", http.Header{
-				"Content-Type":                      {"application/x-protobuf;proto=io.prometheus.write.v2.Request"},
-				"Content-Encoding":                  {"snappy"},
-				"X-Prometheus-Remote-Write-Version": {"2.0.0"},
-			}, body)
-			if err == nil && resp.Code != http.StatusNoContent {
-				err = fmt.Errorf("status %d: %s", resp.Code, resp.Body)
-			}
-			if err == nil || resp.Code == http.StatusServiceUnavailable { // It may be sent again.
-				return err
-			}
-			t.Fatalf("%s does not take the data: %v", to.Name, err)
-			return nil
-		})
+		pushV2(t, to, body)
 	}
+}
+
+// pushV2 sends a request of remote write 2.0 until it is taken.
+func pushV2(t *testing.T, to harness.API, body []byte) {
+	t.Helper()
+	harness.Eventually(t, harness.Patience, to.Name+" takes the data", func() error {
+		resp, err := to.Post("/api/v1/write", http.Header{
+			"Content-Type":                      {"application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+			"Content-Encoding":                  {"snappy"},
+			"X-Prometheus-Remote-Write-Version": {"2.0.0"},
+		}, body)
+		if err == nil && resp.Code != http.StatusNoContent {
+			err = fmt.Errorf("status %d: %s", resp.Code, resp.Body)
+		}
+		if err == nil || resp.Code == http.StatusServiceUnavailable { // It may be sent again.
+			return err
+		}
+		t.Fatalf("%s does not take the data: %v", to.Name, err)
+		return nil
+	})
 }
 
 func goldenRequest(t *testing.T, from time.Time, first, end int, more []string) []byte {

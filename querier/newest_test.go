@@ -51,7 +51,7 @@ func TestNewest(t *testing.T) {
 	inBucket := func(cfg *Config) {
 		cfg.Local = newestStore{cfg.Local.(*store), 7000}
 		cfg.Local.(newestStore).start = 1
-		cfg.Blocks = newStore(t)
+		cfg.Blocks = &bucketOf{store: newStore(t)}
 	}
 	require.Equal(t, int64(maxTime), newest(write(newCluster(t, 3, 3, inBucket), 2, 9000), false), "the bucket is asked")
 }

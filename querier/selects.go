@@ -54,13 +54,7 @@ type directQuerier struct {
 
 // noBlocks tells whether the bucket is known to have nothing of a time.
 func (q *Querier) noBlocks(tenant string, mint, maxt int64) bool {
-	if q.cfg.Blocks == nil {
-		return true
-	}
-	known, ok := q.cfg.Blocks.(interface {
-		Empty(tenant string, mint, maxt int64) bool
-	})
-	return ok && known.Empty(tenant, mint, maxt)
+	return q.cfg.Blocks == nil || q.cfg.Blocks.Empty(tenant, mint, maxt)
 }
 
 // chunkQuerier is the storage.ChunkQuerier of the cluster.

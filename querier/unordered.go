@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// unorderedSet merges sets of copies in any order, and has no order. The engine wants none, and to sort the series of a head costs
-// each member as much as a third of reading them. It reads all sets when it is first moved.
+// unorderedSet merges sets of copies in any order: to sort the series of a head costs each member as much as a third of reading
+// them. It reads all sets when it is first moved, and puts what they have together in order once.
 type unorderedSet struct {
 	sets []storage.ChunkSeriesSet
 	env  *mergeEnv
@@ -60,7 +60,7 @@ func (u *unorderedSet) collect() {
 			return
 		}
 	}
-	u.series = c.done()
+	u.series = inOrder(c.done())
 }
 
 // collector is what collect has found. Series are told apart by their labels as they are in messages.

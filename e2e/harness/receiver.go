@@ -12,13 +12,19 @@ import (
 // file; empty: it scrapes nothing. What Penstock does without being told to is turned on: exemplars, and statistics per step.
 func (e *Env) StartReceiver(t testing.TB, config string, flags ...string) API {
 	t.Helper()
+	return e.StartReceiverOn(t, filepath.Join(Dir(t), "data"), config, flags...)
+}
+
+// StartReceiverOn is StartReceiver on a data directory that may have blocks.
+func (e *Env) StartReceiverOn(t testing.TB, dataDir, config string, flags ...string) API {
+	t.Helper()
 	if config == "" {
 		config = "{}\n"
 	}
 	dir, addr := Dir(t), Loopback(e.FreePort(t))
 	p := Start(t, Command{Name: "prometheus", Path: e.bin.prometheus, Dir: dir, Args: append([]string{
 		"--config.file=" + WriteFile(t, dir, "prometheus.yml", config),
-		"--storage.tsdb.path=" + filepath.Join(dir, "data"),
+		"--storage.tsdb.path=" + dataDir,
 		"--web.listen-address=" + addr,
 		"--web.enable-remote-write-receiver",
 		"--enable-feature=exemplar-storage,promql-per-step-stats",

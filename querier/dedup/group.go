@@ -20,8 +20,7 @@ type groupedSet struct {
 	names      []string // the replica labels
 	rule       rule
 	mint, maxt int64
-	newest     int64 // nothing below is later; known when grouped
-	sorted     bool
+	newest     int64  // nothing below is later; known when grouped
 	untrimmed  bool   // whether series of one replica may show samples outside of mint and maxt
 	limit      int    // of groups; 0: none
 	shardIndex uint64 // of shardCount, which is 0 if all are wanted
@@ -181,9 +180,10 @@ func (s *groupedSet) key(full labels.Labels) string {
 	return string(key)
 }
 
-// order sorts the groups if asked to, and the members by group and preference.
+// order sorts the groups, and the members by group and preference. Whoever wants no order is given one as well: it shows in what the engine
+// makes of the series, and that must not depend on which replica has been seen first.
 func (s *groupedSet) order() {
-	if s.sorted {
+	if !slices.IsSortedFunc(s.groups, labels.Compare) {
 		rank := make([]int, len(s.groups)) // group to rank; first the other way round
 		for g := range rank {
 			rank[g] = g

@@ -70,7 +70,12 @@ func (m *siteMember) Newest(string) int64 {
 }
 
 func (*siteMember) LocalStart(string) int64 { return math.MinInt64 }
-func (*siteMember) Ready() bool             { return true }
+
+// BlockSets implements querier.Local: it has no blocks.
+func (*siteMember) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+func (*siteMember) Ready() bool { return true }
 
 func newSite(t testing.TB, group uint64) *site {
 	t.Helper()

@@ -49,7 +49,7 @@ func (b *Books) Handler(next http.Handler) http.Handler {
 			who: whoAsks(r, tenant), endpoint: endpoint, limits: b.cfg.LimitsOf(tenant),
 			query: cut(strings.Join(queriesOf(r), " "), textMax),
 		}
-		if a.asked, err = askedOf(r, b.cfg.Now()); err != nil {
+		if a.asked, err = askedOf(endpoint, r, b.cfg.Now()); err != nil {
 			respond(w, http.StatusBadRequest, "bad_data", err)
 			return
 		}
@@ -116,24 +116,40 @@ func queriesOf(r *http.Request) []string {
 	return all
 }
 
+// timesOf are the parameters in which an endpoint is told a time. What it does not read may be anything.
+func timesOf(endpoint string) []string {
+	switch endpoint {
+	case "/query":
+		return []string{"time"}
+	case "/query_range":
+		return []string{"start", "end", "step"}
+	case "/federate", "/format_query", "/parse_query", "/read":
+		return nil
+	default:
+		return []string{"start", "end"}
+	}
+}
+
 // askedOf reads for which time something is asked. What is not a time is left to those who answer, but for numbers that are none.
-func askedOf(r *http.Request, now time.Time) (a asked, err error) {
-	for _, name := range []string{"time", "start", "end", "step", "timeout"} {
-		if f, err := strconv.ParseFloat(r.Form.Get(name), 64); err == nil && (math.IsNaN(f) || math.IsInf(f, 0)) {
-			return a, fmt.Errorf("invalid parameter %q: %.20q is not a number", name, r.Form.Get(name))
+func askedOf(endpoint string, r *http.Request, now time.Time) (a asked, err error) {
+	said := map[string]string{}
+	for _, name := range timesOf(endpoint) {
+		said[name] = r.Form.Get(name)
+		if f, err := strconv.ParseFloat(said[name], 64); err == nil && (math.IsNaN(f) || math.IsInf(f, 0)) {
+			return a, fmt.Errorf("invalid parameter %q: %.20q is not a number", name, said[name])
 		}
 	}
 	a.start, a.end = now, now
-	if t, ok := timeOf(r.Form.Get("time")); ok {
+	if t, ok := timeOf(said["time"]); ok {
 		a.start, a.end = t, t
 	}
-	if t, ok := timeOf(r.Form.Get("start")); ok {
+	if t, ok := timeOf(said["start"]); ok {
 		a.start = t
 	}
-	if t, ok := timeOf(r.Form.Get("end")); ok {
+	if t, ok := timeOf(said["end"]); ok {
 		a.end = t
 	}
-	step := r.Form.Get("step")
+	step := said["step"]
 	if f, err := strconv.ParseFloat(step, 64); err == nil {
 		a.step = time.Duration(f * float64(time.Second))
 	} else if d, err := model.ParseDuration(step); err == nil {

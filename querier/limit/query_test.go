@@ -214,7 +214,7 @@ func TestExplained(t *testing.T) {
 	a := &Account{}
 	ctx, finish := b.account(context.Background(), a)
 	defer finish()
-	e := Explained(impatient{})
+	e := b.Again(impatient{})
 	for _, kind := range []string{"instant", "range"} {
 		var q promql.Query
 		var err error
@@ -374,8 +374,13 @@ func TestHandler(t *testing.T) {
 	}
 	refused(url.Values{"query": {strings.Repeat("(", 5000)}}, 422, "nested 5000 levels deep")
 	refused(url.Values{"match[]": {strings.Repeat(" ", 300_000)}}, 422, "the query is 300000 bytes long")
-	refused(url.Values{"query": {"a"}, "time": {"NaN"}}, 400, `invalid parameter "time": "NaN" is not a number`)
+	refused(url.Values{"query": {"a"}, "start": {"NaN"}}, 400, `invalid parameter "start": "NaN" is not a number`)
 	refused(url.Values{"query": {"a"}, "start": {"0"}, "end": {"+Inf"}}, 400, `invalid parameter "end"`)
+	for path, form := range map[string]url.Values{ // What an endpoint does not read is nothing to it.
+		"/api/v1/query_range": {"query": {"a"}, "time": {"NaN"}}, "/api/v1/query": {"query": {"a"}, "end": {"NaN"}, "timeout": {"Inf"}}, "/api/v1/format_query": {"query": {"a"}, "start": {"NaN"}},
+	} {
+		require.Equal(t, "done", r.get(h, path, form).Body.String(), path)
+	}
 	r.limits.MaxRange = time.Hour
 	refused(url.Values{"query": {"a"}, "start": {"0"}, "end": {"2015-07-01T20:10:51Z"}, "step": {"1h"}}, 422, "query_max_range")
 

@@ -1,0 +1,25 @@
+// Copyright The Penstock Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package querier
+
+import (
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// inOrder puts series in the order of their labels.
+//
+// The engine wants no order, but shows the one that there is: in the rows of an instant query, in which of several equals topk takes, and
+// in the last bits of a sum. Members have series in the order in which each was told of them, and not all have the same series. So without this the
+// answer would depend on who was asked, and on who is up. The order of labels is the one that a Prometheus has as well, for what is in blocks.
+//
+// Members need not sort for that. It costs little where they have series by and by in this order, as from blocks.
+func inOrder(all []*series) []*series {
+	compare := func(a, b *series) int { return labels.Compare(a.lset, b.lset) }
+	if !slices.IsSortedFunc(all, compare) {
+		slices.SortFunc(all, compare)
+	}
+	return all
+}
