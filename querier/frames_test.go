@@ -113,6 +113,18 @@ func TestFramesArePrometheus(t *testing.T) {
 	}
 }
 
+// requireSameSeries wants the series of a sorted answer, recognised by the bytes of their labels.
+func requireSameSeries(t *testing.T, want, got *bufferedSet) {
+	t.Helper()
+	require.Len(t, got.series, len(want.series))
+	for i := range want.series {
+		w, g := &want.series[i], &got.series[i]
+		require.True(t, labels.Equal(w.lset, g.Labels()), "%s is not %s", g.Labels(), w.lset)
+		require.Equal(t, string(appendLabels(nil, w.lset)), string(g.wire))
+		require.Len(t, g.chunks, len(w.chunks))
+	}
+}
+
 // TestFramesOfErrors: an error of the set, a chunk that was not read.
 func TestFramesOfErrors(t *testing.T) {
 	w := &frameWriter{}
@@ -141,6 +153,11 @@ func FuzzFrames(f *testing.F) {
 		if d.decode(message) != nil {
 			return
 		}
+		unsorted := frameDecoder{set: &bufferedSet{next: -1}}
+		if err := unsorted.decode(message); err != nil {
+			t.Fatal(err)
+		}
+		requireSameSeries(t, d.set, unsorted.set)
 		var frame prompb.ChunkedReadResponse
 		if frame.Unmarshal(message) != nil {
 			return // It is stricter about what nobody reads.
