@@ -27,6 +27,9 @@ type bucketOf struct {
 
 var errBucket = errors.New("bucket is out of reach")
 
+// Empty implements Blocks: it does not know.
+func (b *bucketOf) Empty(string, int64, int64) bool { return false }
+
 func (b *bucketOf) Querier(tenant string, mint, maxt int64) (storage.Querier, error) {
 	b.asked = append(b.asked, span{mint, maxt})
 	return b.store.Querier(tenant, mint, maxt)

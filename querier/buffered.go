@@ -28,10 +28,16 @@ func (*bufferedSet) Warnings() annotations.Annotations { return nil }
 // bufferedSeries is one series of a peer's answer.
 type bufferedSeries struct {
 	lset   labels.Labels
+	wire   []byte // In place of lset, if it is not nil: the labels as they are in a message.
 	chunks []chunks.Meta
 }
 
-func (s *bufferedSeries) Labels() labels.Labels { return s.lset }
+func (s *bufferedSeries) Labels() labels.Labels {
+	if s.wire != nil {
+		return decodeLabels(s.wire, &labels.ScratchBuilder{})
+	}
+	return s.lset
+}
 
 func (s *bufferedSeries) Iterator(it chunks.Iterator) chunks.Iterator {
 	list, ok := it.(*chunkList)

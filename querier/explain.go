@@ -41,10 +41,11 @@ func WithSources(ctx context.Context) context.Context {
 
 func wantsSources(ctx context.Context) bool { return ctx.Value(sourcesKey{}) != nil }
 
-// blockLister is what Local and Blocks may implement to tell their blocks apart.
-type blockLister interface {
+// BlockLister tells the blocks of Local and of Blocks apart. Both have it, and do not just may: whatever stands before one of them would
+// hide what it need not have.
+type BlockLister interface {
 	// BlockSets returns for each block, by its ULID, a sorted set of what the block has in the time of the hints. The sets
-	// are valid until release is called. It returns none when blocks do not answer for themselves.
+	// are valid until release, which is not nil, is called. It returns none when blocks do not answer for themselves.
 	BlockSets(ctx context.Context, tenant string, hints *storage.SelectHints, matchers ...*labels.Matcher) (
 		sets map[string]storage.ChunkSeriesSet, release func() error, err error)
 }
@@ -58,12 +59,11 @@ func (sel *selection) named(name string, set storage.ChunkSeriesSet) storage.Chu
 }
 
 // addBlocks has the blocks of a holder merged with everything else: the same samples once more, by the names of the blocks.
-func (sel *selection) addBlocks(ctx context.Context, holder any, prefix string, part span) error {
-	lister, ok := holder.(blockLister)
-	if !sel.sources || !ok {
+func (sel *selection) addBlocks(ctx context.Context, holder BlockLister, prefix string, part span) error {
+	if !sel.sources {
 		return nil
 	}
-	sets, release, err := lister.BlockSets(ctx, sel.tenant, sel.hintsFor(part), slices.Clone(sel.matchers)...)
+	sets, release, err := holder.BlockSets(ctx, sel.tenant, sel.hintsFor(part), slices.Clone(sel.matchers)...)
 	if err != nil {
 		return err
 	}

@@ -81,13 +81,7 @@ func (f *frameWriter) writeAll(set storage.ChunkSeriesSet) error {
 
 // write adds one series, unless it has no chunks. One that is too long for a frame is continued in the next.
 func (f *frameWriter) write(lset labels.Labels, it chunks.Iterator) error {
-	f.labels = f.labels[:0]
-	lset.Range(func(l labels.Label) {
-		n := tagged(len(l.Name)) + tagged(len(l.Value))
-		f.labels = appendHead(f.labels, fieldLabels, n)
-		f.labels = append(appendHead(f.labels, fieldName, len(l.Name)), l.Name...)
-		f.labels = append(appendHead(f.labels, fieldValue, len(l.Value)), l.Value...)
-	})
+	f.labels = appendLabels(f.labels[:0], lset)
 	f.series = append(f.series[:0], f.labels...)
 	for it.Next() {
 		if len(f.series) > frameBytes {

@@ -137,7 +137,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(out.Bytes()[frameHead-1:])
 	f.Add([]byte{10, 2, 10, 0})
 	f.Fuzz(func(t *testing.T, message []byte) {
-		d := frameDecoder{set: &bufferedSet{next: -1, sorted: true}, builder: labels.NewScratchBuilder(0)}
+		d := frameDecoder{set: &bufferedSet{next: -1, sorted: true}}
 		if d.decode(message) != nil {
 			return
 		}

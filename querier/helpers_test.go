@@ -80,6 +80,11 @@ func (s *store) ExemplarQuerier(ctx context.Context, _ string) (storage.Exemplar
 
 func (s *store) LocalStart(string) int64 { return s.start }
 
+// BlockSets implements Local and Blocks: it has no blocks.
+func (*store) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+
 func (s *store) Ready() bool { return !s.opening.Load() }
 
 // write appends samples of one series, in any order that the out-of-order window allows.

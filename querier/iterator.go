@@ -39,7 +39,10 @@ type mergeIterator struct {
 	takenT int64
 	// hintKnown is whether the counter-reset hint of the current sample relates to the sample before it.
 	hintKnown bool
-	err       error
+	// lone is what the current stretch is read from when nothing has to be looked after: it is of one piece, of floats, which have no
+	// hints, and nothing is trimmed. The time of its head is not kept then. Nil otherwise.
+	lone chunkenc.Iterator
+	err  error
 }
 
 // head reads one piece.
@@ -61,10 +64,14 @@ func (m *mergeIterator) reset(env *mergeEnv, from, end int) {
 	m.win = nil
 	m.takenT = noTime
 	m.hintKnown = false
+	m.lone = nil
 }
 
 // Next implements chunkenc.Iterator.
 func (m *mergeIterator) Next() chunkenc.ValueType {
+	if m.lone != nil {
+		return m.ofLone(m.lone.Next())
+	}
 	switch {
 	case m.err != nil || m.current >= m.end:
 		return chunkenc.ValNone
@@ -80,18 +87,35 @@ type milliseconds = int64
 // Seek implements chunkenc.Iterator.
 func (m *mergeIterator) Seek(t milliseconds) chunkenc.ValueType {
 	t = max(t, m.env.trim.mint)
+	if m.lone != nil {
+		switch {
+		case m.lone.AtT() >= t:
+			return m.win.kind
+		case m.layout.stretches[m.current].maxt >= t:
+			return m.ofLone(m.lone.Seek(t))
+		}
+	}
 	switch {
 	case m.err != nil || m.current >= m.end:
 		return chunkenc.ValNone
 	case m.win == nil:
 		return m.nextStretch(t)
-	case m.win.t >= t:
+	case m.lone == nil && m.win.t >= t:
 		return m.win.kind
 	case m.layout.stretches[m.current].maxt < t:
 		m.leave(false)
 		return m.nextStretch(t)
 	}
 	return m.settle(m.stepTo(t))
+}
+
+// ofLone takes what lone has moved to.
+func (m *mergeIterator) ofLone(kind chunkenc.ValueType) chunkenc.ValueType {
+	if kind == chunkenc.ValNone {
+		m.err = m.lone.Err()
+		return m.settle(kind)
+	}
+	return kind
 }
 
 // settle goes on to the next stretch where kind says that the current one has ended, and ends the iterator at the end of the trim.
@@ -113,7 +137,7 @@ func (m *mergeIterator) settle(kind chunkenc.ValueType) chunkenc.ValueType {
 func (m *mergeIterator) finish() chunkenc.ValueType {
 	m.current = m.end
 	m.over.it = chunkenc.NewNopIterator()
-	m.win = &m.over
+	m.win, m.lone = &m.over, nil
 	return chunkenc.ValNone
 }
 
@@ -143,6 +167,9 @@ func (m *mergeIterator) nextStretch(t int64) chunkenc.ValueType {
 		if m.win.t > m.env.trim.maxt {
 			return m.finish()
 		}
+		if kind == chunkenc.ValFloat && s.single() && m.env.trim.maxt == maxTime && !isHistogram(m.heads[0].piece.meta.Chunk) {
+			m.lone = m.heads[0].it
+		}
 		return kind
 	}
 	return m.finish()
@@ -160,7 +187,7 @@ func (m *mergeIterator) open(s stretch) {
 		h.it = h.piece.meta.Chunk.Iterator(h.it)
 		h.kind, h.t, h.first = chunkenc.ValNone, noTime, true
 	}
-	m.win = nil
+	m.win, m.lone = nil, nil
 }
 
 // leave notes, for the hints of the next stretch, which piece held the last sample of this one. read is whether all
@@ -181,7 +208,12 @@ func (m *mergeIterator) leave(read bool) {
 func (m *mergeIterator) At() (int64, float64) { return m.win.it.At() }
 
 // AtT implements chunkenc.Iterator.
-func (m *mergeIterator) AtT() int64 { return m.win.t }
+func (m *mergeIterator) AtT() int64 {
+	if m.lone != nil {
+		return m.lone.AtT()
+	}
+	return m.win.t
+}
 
 // AtST implements chunkenc.Iterator.
 func (m *mergeIterator) AtST() int64 { return m.win.it.AtST() }

@@ -42,7 +42,11 @@ type layout struct {
 	pieces    []piece
 	stretches []stretch
 
-	held   []held
+	held  []held // Of copies that are alike, those of the first one only.
+	alike bool   // All copies have the same chunks, none of which overlap, as copies mostly have.
+	// How many chunks the first copy has, and how many of the copy that is being read are the same while all are alike.
+	first, matched int
+
 	its    []chunks.Iterator
 	latest []int // The piece last seen of each copy.
 }
@@ -58,6 +62,16 @@ func (l *layout) build(copies []storage.ChunkSeries, trim span) error {
 	if err := l.read(copies, trim); err != nil {
 		return err
 	}
+	if l.alike {
+		l.placeOne()
+	} else {
+		l.placeAll(len(copies))
+	}
+	return nil
+}
+
+// placeAll makes pieces of chunks of any kind.
+func (l *layout) placeAll(copies int) {
 	slices.SortStableFunc(l.held, func(a, b held) int {
 		return cmp.Or(cmp.Compare(a.meta.MinTime, b.meta.MinTime), cmp.Compare(a.meta.MaxTime, b.meta.MaxTime))
 	})
@@ -80,28 +94,81 @@ func (l *layout) build(copies []storage.ChunkSeries, trim span) error {
 		}
 		l.pieces[i].stretch = len(l.stretches) - 1
 	}
-	return nil
 }
 
 // read collects the chunks of all copies.
 func (l *layout) read(copies []storage.ChunkSeries, trim span) error {
-	l.held = l.held[:0]
+	l.held, l.alike = l.held[:0], true
 	for len(l.its) < len(copies) {
 		l.its = append(l.its, nil)
 	}
 	for owner, c := range copies {
-		l.its[owner] = c.Iterator(l.its[owner])
-		for l.its[owner].Next() {
-			m := l.its[owner].At()
-			if m.MaxTime >= trim.mint && m.MinTime <= trim.maxt {
-				l.held = append(l.held, held{m, owner})
+		l.matched = 0
+		if peers, ok := c.(*bufferedSeries); ok {
+			for i := range peers.chunks {
+				l.take(&peers.chunks[i], owner, trim)
+			}
+		} else {
+			it := c.Iterator(l.its[owner])
+			for l.its[owner] = it; it.Next(); {
+				m := it.At()
+				l.take(&m, owner, trim)
+			}
+			if err := it.Err(); err != nil {
+				return err
 			}
 		}
-		if err := l.its[owner].Err(); err != nil {
-			return err
+		switch {
+		case owner == 0:
+			l.first = len(l.held)
+		case l.alike && l.matched < l.first:
+			l.differ(owner)
 		}
 	}
 	return nil
+}
+
+// take takes up the next chunk of a copy.
+func (l *layout) take(m *chunks.Meta, owner int, trim span) {
+	if m.MaxTime < trim.mint || m.MinTime > trim.maxt {
+		return
+	}
+	switch n := len(l.held); {
+	case owner == 0:
+		l.alike = l.alike && m.MinTime <= m.MaxTime && (n == 0 || l.held[n-1].meta.MaxTime < m.MinTime)
+	case l.alike && l.matched < l.first && sameChunk(&l.held[l.matched].meta, m):
+		l.matched++
+		return
+	case l.alike:
+		l.differ(owner)
+	}
+	l.held = append(l.held, held{*m, owner})
+}
+
+// differ notes that a copy is not like the others, and adds what was left out so far because it is what the first one has.
+func (l *layout) differ(owner int) {
+	l.alike = false
+	for o := 1; o < owner; o++ {
+		for _, h := range l.held[:l.first] {
+			l.held = append(l.held, held{h.meta, o})
+		}
+	}
+	for _, h := range l.held[:l.matched] {
+		l.held = append(l.held, held{h.meta, owner})
+	}
+}
+
+// placeOne makes pieces of the chunks of the first copy, each with a stretch of its own.
+func (l *layout) placeOne() {
+	l.pieces, l.stretches = l.pieces[:0], l.stretches[:0]
+	for i, h := range l.held {
+		p := piece{meta: h.meta, takenT: math.MinInt64, stretch: i}
+		if i > 0 && isHistogram(h.meta.Chunk) {
+			p.before = []int{i - 1}
+		}
+		l.pieces = append(l.pieces, p)
+		l.stretches = append(l.stretches, stretch{first: i, last: i + 1, mint: h.meta.MinTime, maxt: h.meta.MaxTime})
+	}
 }
 
 // place makes a chunk a piece, or finds the piece that it is.
@@ -121,6 +188,10 @@ func (l *layout) place(h held) {
 		l.pieces[at].before = append(l.pieces[at].before, prev)
 	}
 	l.latest[h.owner] = at
+}
+
+func sameChunk(a, b *chunks.Meta) bool {
+	return a.MinTime == b.MinTime && a.MaxTime == b.MaxTime && sameBytes(a.Chunk, b.Chunk)
 }
 
 func sameTimes(a, b chunks.Meta) bool { return a.MinTime == b.MinTime && a.MaxTime == b.MaxTime }

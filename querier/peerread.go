@@ -4,12 +4,14 @@
 package querier
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/golang/snappy"
@@ -56,6 +58,9 @@ func (p *peers) read(ctx context.Context, m Member, r span, sorted bool, hints *
 		return checkTrailer(resp, set.frames)
 	})
 	if err != nil {
+		if set != nil {
+			_ = set.release() // Nothing fails.
+		}
 		return nil, said{}, err
 	}
 	s.self.lacks = cmp.Or(s.self.lacks, lacks)
@@ -91,7 +96,10 @@ func checkTrailer(resp *http.Response, frames int) error {
 type bufferedSet struct {
 	series []bufferedSeries
 	frames int
-	sorted bool // It must be.
+	sorted bool  // It must be.
+	newest int64 // No chunk ends later.
+	memory frameMemory
+	list   *[]bufferedSeries // Where series came from, and go back to.
 	next   int
 }
 
@@ -111,4 +119,16 @@ func (s *bufferedSet) add(lset labels.Labels, found []chunks.Meta) error {
 		current.chunks = append(current.chunks, found...)
 	}
 	return nil
+}
+
+// addWire is add for a set in no order, with the labels as they are in a message.
+func (s *bufferedSet) addWire(wire []byte, found []chunks.Meta) {
+	if n := len(s.series); n > 0 && bytes.Equal(s.series[n-1].wire, wire) {
+		s.series[n-1].chunks = append(s.series[n-1].chunks, found...)
+		return
+	}
+	if len(s.series) == cap(s.series) { // Append alone would make garbage of four times as many.
+		s.series = slices.Grow(s.series, max(seriesAtLeast, len(s.series)))
+	}
+	s.series = append(s.series, bufferedSeries{wire: wire, chunks: found})
 }

@@ -25,7 +25,8 @@ const (
 )
 
 // Local is this member's own store of TSDBs, one per tenant. A tenant that it does not know has no series;
-// asking never creates one. It must be safe for concurrent use.
+// asking never creates one. It must be safe for concurrent use. If it has a method Newest(tenant string) int64, that tells a time after
+// which it has no sample of a tenant that was acknowledged before (see newestOf).
 type Local interface {
 	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
@@ -34,13 +35,16 @@ type Local interface {
 	LocalStart(tenant string) int64
 	// Ready returns false while TSDBs are being opened, when an answer would be short.
 	Ready() bool
+	BlockLister
 }
 
-// Blocks is what the bucket holds. It must be safe for concurrent use. If it has a method Empty, that tells without asking the bucket
-// whether there is surely nothing of a tenant in [mint, maxt].
+// Blocks is what the bucket holds. It must be safe for concurrent use.
 type Blocks interface {
 	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
+	// Empty tells without asking the bucket whether there is surely nothing of a tenant in [mint, maxt]. Who does not know says false.
+	Empty(tenant string, mint, maxt int64) bool
+	BlockLister
 }
 
 // Config is what a Querier reads from and within which bounds.

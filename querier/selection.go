@@ -79,6 +79,9 @@ func (sel *selection) copies(ctx context.Context) (seriesSource, annotations.Ann
 			return sel.localCopies(ctx) // Not peerCtx, which ends before the set is read.
 		}
 		set, said, err := q.peers.read(peerCtx, m, sel.span, sel.sorted, sel.hintsFor(sel.span), slices.Clone(sel.matchers))
+		if buffered, ok := set.(*bufferedSet); ok {
+			sel.s.onClose(buffered.release)
+		}
 		return sel.named(sourcePeer+m.Name, set), said, err
 	}
 	var bucket bucketAsker[storage.ChunkSeriesSet]
@@ -122,6 +125,9 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 		return nil, said{}, err
 	}
 	// After the querier is open: a block deleted in between is still in the one or already in the other.
+	if newest := newestOf(local, sel.tenant); newest < maxTime {
+		set = boundedChunks{set, newest}
+	}
 	return sel.named(sourceHead, set), said{localStart: local.LocalStart(sel.tenant), accepts: accepts}, nil
 }
 

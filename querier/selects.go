@@ -18,14 +18,14 @@ type sampleQuerier struct{ *session }
 // Select implements storage.Querier. It returns at once; the set waits. A cluster of one leaves all of it to its TSDB.
 func (s *sampleQuerier) Select(ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	if local := s.direct(ctx); local != nil {
-		return local.Select(ctx, sortSeries, hints, matchers...)
+		return boundedSet{local.Select(ctx, sortSeries, hints, matchers...), local.newest}
 	}
 	return &sampleSet{s.start(ctx, sortSeries, hints, matchers)}
 }
 
 // direct returns the local querier if it alone has the whole answer, so that a cluster of one pays nothing
 // for being one; else nil.
-func (s *session) direct(ctx context.Context) storage.Querier {
+func (s *session) direct(ctx context.Context) *directQuerier {
 	cfg := &s.q.cfg
 	ms := cfg.Members()
 	tenant, ok := TenantFrom(ctx)
@@ -43,18 +43,18 @@ func (s *session) direct(ctx context.Context) storage.Querier {
 		return nil
 	}
 	s.q.metrics.fanouts.WithLabelValues(resultComplete).Inc()
-	return local
+	return &directQuerier{local, newestOf(cfg.Local, tenant)}
+}
+
+// directQuerier is the local querier, with a time after which it has no samples.
+type directQuerier struct {
+	storage.Querier
+	newest int64
 }
 
 // noBlocks tells whether the bucket is known to have nothing of a time.
 func (q *Querier) noBlocks(tenant string, mint, maxt int64) bool {
-	if q.cfg.Blocks == nil {
-		return true
-	}
-	known, ok := q.cfg.Blocks.(interface {
-		Empty(tenant string, mint, maxt int64) bool
-	})
-	return ok && known.Empty(tenant, mint, maxt)
+	return q.cfg.Blocks == nil || q.cfg.Blocks.Empty(tenant, mint, maxt)
 }
 
 // chunkQuerier is the storage.ChunkQuerier of the cluster.

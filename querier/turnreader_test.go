@@ -16,7 +16,8 @@ import (
 
 // The turn is held while what was read is worked on, and never while the network is waited for.
 func TestTurnReader(t *testing.T) {
-	for _, size := range []int{0, 1, turnBytes - 1, turnBytes, turnBytes + 1, 3*turnBytes + 7} {
+	const piece = 4096
+	for _, size := range []int{0, 1, piece - 1, piece, piece + 1, 3*piece + 7} {
 		held, taken := 0, 0
 		turn := func(context.Context) (func(), error) {
 			held++
@@ -26,10 +27,19 @@ func TestTurnReader(t *testing.T) {
 		want := bytes.Repeat([]byte("abcdefg"), size/7+1)[:size]
 		network := readerFunc(func(p []byte) (int, error) { require.Zero(t, held); return 0, nil })
 		r := newTurnReader(t.Context(), io.MultiReader(iotest.HalfReader(bytes.NewReader(want)), limitCalls(network)), turn)
-		got, err := io.ReadAll(r)
-		require.NoError(t, err)
+		var got []byte
+		for {
+			p := make([]byte, piece)
+			n, err := r.Read(p)
+			got = append(got, p[:n]...)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			require.True(t, n == piece || len(got) == size, "%d bytes", n)
+		}
 		require.True(t, bytes.Equal(want, got))
-		require.Equal(t, size/turnBytes+1, taken)
+		require.Equal(t, size/piece+1, taken)
 		r.close()
 		require.Zero(t, held)
 	}

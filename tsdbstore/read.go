@@ -108,6 +108,24 @@ func (s *Store) AcceptsFrom(tenant string) int64 {
 	return newest - max(s.cfg.OutOfOrderWindow, s.cfg.BlockDuration/2).Milliseconds()
 }
 
+// Newest returns a time (Unix ms) after which no sample lies that was acknowledged for the tenant before it was asked; math.MinInt64 if
+// there is none. Samples that come while it is asked, or later, may be newer.
+func (s *Store) Newest(tenant string) int64 {
+	inst, leave, err := s.enterRead(tenant)
+	switch {
+	case err != nil:
+		return math.MaxInt64
+	case inst == nil:
+		return math.MinInt64
+	}
+	defer leave()
+	newest := inst.db.Head().MaxTime()
+	for _, b := range inst.db.Blocks() {
+		newest = max(newest, b.Meta().MaxTime)
+	}
+	return newest
+}
+
 // LocalStart is the time (Unix ms) from which on this node has all that it was
 // sent for the tenant: the making of the store's directory, or the end of the
 // newest block deleted since. math.MaxInt64 when that is not known yet.

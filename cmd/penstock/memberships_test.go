@@ -39,6 +39,11 @@ func (emptyStore) ExemplarQuerier(context.Context, string) (storage.ExemplarQuer
 
 func (emptyStore) LocalStart(string) int64 { return math.MinInt64 }
 
+// BlockSets implements querier.Local: it has no blocks.
+func (emptyStore) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+
 func (emptyStore) Ready() bool { return true }
 
 // ringAndQuerier is what member a knows of the others, and a querier that goes by it.

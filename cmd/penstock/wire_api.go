@@ -32,7 +32,7 @@ func (s *server) newAPI() http.Handler {
 	parser := newParser()
 	engine := s.newEngine(parser)
 	return api.New(api.Config{
-		Engine:    limit.Explained(s.cached(untrimmed{engine})),
+		Engine:    s.queries.Again(s.cached(untrimmed{engine})),
 		Queryable: s.deduplicated(),
 		Exemplars: dedup.Exemplars(limit.Exemplars(s.querier), s.dedupConfig()),
 		Parser:    parser,

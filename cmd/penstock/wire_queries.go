@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -24,8 +25,17 @@ func (s *server) wireQueries() error {
 			used, most := s.memory.Usage()
 			return limit.Usage{Bytes: used.Bytes, Limit: most, Collections: used.Collections}
 		},
+		Fresh: s.withSpending,
 	}, s.logger.With("component", "queries"), s.reg)
 	return nil
+}
+
+// withSpending returns a context whose query has read nothing of the bucket yet.
+func (s *server) withSpending(ctx context.Context) context.Context {
+	if s.blocks == nil {
+		return ctx
+	}
+	return s.blocks.WithSpending(ctx, limit.From(ctx).Spent)
 }
 
 // memoryLimit is that of the process; 0 is none.

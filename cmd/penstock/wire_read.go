@@ -114,10 +114,7 @@ func (s *server) queryContext(r *http.Request) (context.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx = querier.WithTenant(ctx, tenant)
-	if s.blocks != nil {
-		ctx = s.blocks.WithSpending(ctx, limit.From(ctx).Spent)
-	}
+	ctx = s.withSpending(querier.WithTenant(ctx, tenant))
 	if v := r.FormValue("dedup"); v != "" {
 		on, err := strconv.ParseBool(v)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/require"
@@ -35,7 +36,12 @@ func (member) ExemplarQuerier(context.Context, string) (storage.ExemplarQuerier,
 	return nil, nil
 }
 func (m member) LocalStart(string) int64 { return m.start }
-func (member) Ready() bool               { return true }
+
+// BlockSets implements querier.Local: it has no blocks.
+func (member) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+func (member) Ready() bool { return true }
 
 // TestJoinedToMembers: the bucket answers until the members' own samples begin, which is in the middle of a downsampled block.
 // A counter that was corrected for resets goes on in one that was not.

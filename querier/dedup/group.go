@@ -4,7 +4,6 @@
 package dedup
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -21,6 +20,7 @@ type groupedSet struct {
 	names      []string // the replica labels
 	rule       rule
 	mint, maxt int64
+	newest     int64  // nothing below is later; known when grouped
 	untrimmed  bool   // whether series of one replica may show samples outside of mint and maxt
 	limit      int    // of groups; 0: none
 	shardIndex uint64 // of shardCount, which is 0 if all are wanted
@@ -35,6 +35,15 @@ type groupedSet struct {
 	cur     storage.Series
 
 	replicas []storage.Series // that cur is made of, in order of preference
+}
+
+// membersAtLeast is how many members there is room for at first. Later it doubles: append would make garbage of four times as many.
+const membersAtLeast = 64
+
+// bounded is a set that may know a time after which none of its series has a sample, but for those that came while it was made. To learn
+// that nobody has a newer record, the newest chunk of each replica would have to be decoded.
+type bounded interface {
+	Newest() int64 // maxTime if it does not know. Called after the last Next.
 }
 
 // member is one replica of a group.
@@ -64,7 +73,7 @@ func (s *groupedSet) Next() bool {
 	s.replicas = replicas
 	switch {
 	case len(replicas) > 1:
-		s.cur = &stitched{lset: lset, replicas: replicas, rule: s.rule, mint: s.mint, maxt: s.maxt}
+		s.cur = &stitched{lset: lset, replicas: replicas, rule: s.rule, mint: s.mint, maxt: s.maxt, bounded: true, newest: s.newest}
 	case s.untrimmed:
 		s.cur = &lone{lset: lset, Series: replicas[0]}
 	default:
@@ -79,11 +88,18 @@ func (s *groupedSet) collect() bool {
 	replicated := false
 	for s.inner.Next() {
 		series := s.inner.At()
+		if len(s.members) == cap(s.members) {
+			s.members = slices.Grow(s.members, max(membersAtLeast, len(s.members)))
+		}
 		s.members = append(s.members, member{series: series})
 		replicated = replicated || s.hasReplicaLabel(series.Labels())
 	}
 	if s.inner.Err() != nil {
 		return false
+	}
+	s.newest = maxTime
+	if below, ok := s.inner.(bounded); ok {
+		s.newest = below.Newest()
 	}
 	if replicated {
 		s.group()
@@ -118,40 +134,33 @@ func (s *groupedSet) inShard(lset labels.Labels) bool {
 // group finds the groups of the members, and drops those that are of another shard.
 func (s *groupedSet) group() {
 	var (
-		// The groups of one hash, which is mostly one: the latest by hash, and before it the others.
-		latest = make(map[uint64]int, len(s.members)/2)
-		before []int // by group; -1: none
-		b      labels.ScratchBuilder
-		lset   labels.Labels // reused
+		sorted = slices.Sorted(slices.Values(s.names))
+		found  = make(map[string]int, len(s.members)/2) // group by its labels, as bytes
+		keys   = make([]string, 0, len(s.members)/2)    // the reverse
+		b      = labels.NewBuilder(labels.EmptyLabels())
+		rest   []byte // the labels of a member without those of replicas
 	)
-	kept := s.members[:0]
+	kept, last := s.members[:0], -1
 	for _, m := range s.members {
 		full := m.series.Labels()
-		b.Reset()
-		full.Range(func(l labels.Label) {
-			if !slices.Contains(s.names, l.Name) {
-				b.Add(l.Name, l.Value)
+		rest = full.BytesWithoutLabels(rest, sorted...)
+		// Replicas mostly come in the same order: the next group is the most likely one.
+		group, ok := last+1, true
+		if group >= len(keys) || keys[group] != string(rest) {
+			group, ok = found[string(rest)]
+		}
+		if !ok {
+			b.Reset(full)
+			b.Del(s.names...)
+			lset := b.Labels()
+			if !s.inShard(lset) {
+				continue
 			}
-		})
-		b.Overwrite(&lset)
-		if !s.inShard(lset) {
-			continue
-		}
-		hash := lset.Hash()
-		group, found := latest[hash]
-		if !found {
-			group = -1
-		}
-		last := group
-		for group >= 0 && !labels.Equal(s.groups[group], lset) {
-			group = before[group]
-		}
-		if group < 0 {
 			group = len(s.groups)
-			s.groups, before = append(s.groups, b.Labels()), append(before, last)
-			latest[hash] = group
+			s.groups, keys = append(s.groups, lset), append(keys, string(rest))
+			found[keys[group]] = group
 		}
-		m.group, m.key = group, s.key(full)
+		m.group, m.key, last = group, s.key(full), group
 		kept = append(kept, m)
 	}
 	s.members = kept
@@ -190,16 +199,32 @@ func (s *groupedSet) order() {
 			s.members[i].group = at[s.members[i].group]
 		}
 	}
-	slices.SortStableFunc(s.members, func(a, b member) int {
-		if c := cmp.Compare(a.group, b.group); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.key, b.key)
-	})
+	s.gather()
 	s.series = make([]storage.Series, len(s.members))
 	for i := range s.members {
 		s.series[i] = s.members[i].series
 	}
+}
+
+// gather puts the members of each group side by side, in order of preference, and the groups in theirs.
+func (s *groupedSet) gather() {
+	next := make([]int, len(s.groups)+1) // where the next member of a group goes
+	for i := range s.members {
+		next[s.members[i].group+1]++
+	}
+	for g := range s.groups {
+		next[g+1] += next[g]
+	}
+	gathered := make([]member, len(s.members))
+	for _, m := range s.members {
+		i := next[m.group]
+		next[m.group]++
+		gathered[i] = m
+		for ; i > 0 && gathered[i-1].group == m.group && gathered[i-1].key > m.key; i-- { // There are few.
+			gathered[i-1], gathered[i] = gathered[i], gathered[i-1]
+		}
+	}
+	s.members = gathered
 }
 
 // At implements storage.SeriesSet.

@@ -61,8 +61,21 @@ func (m *siteMember) ExemplarQuerier(ctx context.Context, _ string) (storage.Exe
 	return m.DB.ExemplarQuerier(ctx)
 }
 
+func (m *siteMember) Newest(string) int64 {
+	newest := m.Head().MaxTime()
+	for _, b := range m.Blocks() {
+		newest = max(newest, b.Meta().MaxTime)
+	}
+	return newest
+}
+
 func (*siteMember) LocalStart(string) int64 { return math.MinInt64 }
-func (*siteMember) Ready() bool             { return true }
+
+// BlockSets implements querier.Local: it has no blocks.
+func (*siteMember) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+func (*siteMember) Ready() bool { return true }
 
 func newSite(t testing.TB, group uint64) *site {
 	t.Helper()

@@ -15,6 +15,8 @@ type stitched struct {
 	replicas   []storage.Series
 	rule       rule
 	mint, maxt int64
+	bounded    bool
+	newest     int64 // if bounded: no replica has a record after it
 }
 
 // Labels implements storage.Series.
@@ -28,6 +30,9 @@ func (s *stitched) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 		it = &iterator{}
 	}
 	it.reset(s.rule, s.replicas, s.mint, s.maxt)
+	if s.bounded {
+		it.stitch.noneAfter(s.newest)
+	}
 	return it
 }
 

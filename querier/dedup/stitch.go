@@ -53,6 +53,13 @@ func (s *stitch) reset(r rule, series []storage.Series) {
 	}
 }
 
+// noneAfter says that no replica has a record after t.
+func (s *stitch) noneAfter(t int64) {
+	for n := range s.tracks {
+		s.tracks[n].noneAfter = t
+	}
+}
+
 // seek makes the first chosen record at or after t the head; t never goes back.
 func (s *stitch) seek(t int64) {
 	s.floor = max(s.floor, minus(t, 1))

@@ -152,10 +152,25 @@ func (tr *track) load() bool {
 	if tr.done {
 		return false
 	}
-	if n := len(tr.recs); n > 0 {
-		tr.save(&tr.recs[n-1])
+	n := len(tr.recs)
+	if n == 0 {
+		return tr.push(tr.it.Next())
 	}
-	return tr.push(tr.it.Next())
+	last := &tr.recs[n-1]
+	if last.kind != chunkenc.ValFloat {
+		tr.save(last)
+		return tr.push(tr.it.Next())
+	}
+	kind := tr.it.Next()
+	if kind != chunkenc.ValFloat || n == cap(tr.recs) {
+		return tr.push(kind)
+	}
+	// A float behind a float, for which there is room: as nearly all are.
+	tr.recs = tr.recs[:n+1]
+	r := &tr.recs[n]
+	t, v := tr.it.At()
+	*r = record{t: t, st: tr.it.AtST(), f: v, kind: kind, stale: value.IsStaleNaN(v)}
+	return true
 }
 
 // save keeps the histogram that the iterator is about to leave, if it is still needed.

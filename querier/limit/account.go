@@ -65,6 +65,14 @@ type Account struct {
 
 	ended   atomic.Pointer[error]
 	endedAt atomic.Int64 // Unix nanoseconds.
+
+	trying     atomic.Pointer[attempt] // Nil while there is nothing that can be begun again.
+	toldAt     atomic.Int64            // To make room, in Unix nanoseconds; 0 when it has done so.
+	waitsSince atomic.Int64            // For memory, in Unix nanoseconds; 0: it does not wait.
+	waited     atomic.Int64            // Nanoseconds, before.
+	restarts   atomic.Int64
+	answering  atomic.Bool // There is room for the text of its answer, which is made and sent.
+
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelCauseFunc // Guarded by mu, as the next.
 	next    uint64
@@ -110,6 +118,7 @@ func (a *Account) end(reason error) error {
 	}
 	a.endedAt.Store(a.books.cfg.Now().UnixNano())
 	a.books.metrics.refused(nameOf(reason))
+	time.AfterFunc(graceAfter, func() { a.books.line.leave(a) }) // It may be held up by a client that does not read.
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, cancel := range a.cancels {

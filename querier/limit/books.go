@@ -43,7 +43,9 @@ type Config struct {
 	Cores int
 	// Parser is the engine's; nil is one without experimental functions.
 	Parser parser.Parser
-	Now    func() time.Time
+	// Fresh returns the context for a query that is begun again, when something in its context counts what was done for it. Nil: nothing does.
+	Fresh func(context.Context) context.Context
+	Now   func() time.Time
 }
 
 // Books keep the accounts of the queries that run here. Safe for concurrent use.
@@ -53,6 +55,8 @@ type Books struct {
 	metrics *metrics
 	door    *door
 	turns   *turns
+	line    line
+	freed   atomic.Bool  // A heavy query gave up what it held, and we have not had garbage collected since.
 	held    atomic.Int64 // By all accounts that are open.
 
 	measured atomic.Pointer[measure] // By Run; nil before.
@@ -109,7 +113,12 @@ func (b *Books) account(ctx context.Context, a *Account) (context.Context, func(
 		b.mu.Lock()
 		delete(b.open, a.id)
 		b.mu.Unlock()
-		b.held.Add(-a.memory.Load())
+		held := a.memory.Load()
+		b.held.Add(-held)
+		if held >= heavyMin {
+			b.freed.Store(true)
+		}
+		b.line.leave(a)
 	}
 }
 

@@ -6,13 +6,15 @@
 //
 //	request ── Handler: text, range, concurrency ── account in the context, timeout ── slow-query log
 //	              │
+//	           Again: made room for another query, begun again after it
+//	              │
 //	        (split, cache)
 //	              │
 //	           Engine: a turn on a core, samples held, why it ended in words
 //	              │
 //	           dedup
 //	              │
-//	         Queryable: series, samples, memory      Run: memory is short ── the heaviest account ends
+//	         Queryable: series, samples, memory      Run: memory is short ── one goes on, the others make room; the heaviest ends
 //	              │
 //	           fan-out ── Local (bytes), Received (bytes of peers), Spent (bytes of the bucket)
 //

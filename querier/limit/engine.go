@@ -76,6 +76,9 @@ func (q *query) Exec(ctx context.Context) *promql.Result {
 	}
 	ctx, detach := a.attach(ctx)
 	defer detach()
+	attempt := attemptFrom(ctx)
+	ctx, leave := attempt.run(ctx)
+	defer leave()
 	t := &turn{turns: q.books.turns, ctx: ctx}
 	if err := t.begin(); err != nil {
 		return &promql.Result{Err: a.explain(asEngine(err))}
@@ -91,7 +94,7 @@ func (q *query) Exec(ctx context.Context) *promql.Result {
 		// What ended the query may have been met anywhere below.
 		res.Err = a.explain(res.Err)
 	}
-	if a == nil || res.Err != nil {
+	if a == nil || res.Err != nil || attempt != nil { // The answer of an attempt is booked by who makes it.
 		return res
 	}
 	size := sizeOf(res)
@@ -100,41 +103,6 @@ func (q *query) Exec(ctx context.Context) *promql.Result {
 	if a.reason() != nil { // Before it is made into text, which does not stop.
 		return &promql.Result{Err: a.reason(), Warnings: res.Warnings}
 	}
-	return res
-}
-
-// Explained returns an engine whose queries say why they were ended: it belongs above whatever stands between Engine and those who
-// ask, which knows no more than that its context is over. Safe for concurrent use if e is.
-func Explained(e promql.QueryEngine) promql.QueryEngine { return explained{e} }
-
-type explained struct{ promql.QueryEngine }
-
-// NewInstantQuery implements promql.QueryEngine.
-func (e explained) NewInstantQuery(ctx context.Context, q storage.Queryable, opts promql.QueryOpts, qs string, ts time.Time) (promql.Query, error) {
-	inner, err := e.QueryEngine.NewInstantQuery(ctx, q, opts, qs, ts)
-	if err != nil {
-		return nil, From(ctx).explain(err)
-	}
-	return explainedQuery{inner}, nil
-}
-
-// NewRangeQuery implements promql.QueryEngine.
-func (e explained) NewRangeQuery(
-	ctx context.Context, q storage.Queryable, opts promql.QueryOpts, qs string, start, end time.Time, interval time.Duration,
-) (promql.Query, error) {
-	inner, err := e.QueryEngine.NewRangeQuery(ctx, q, opts, qs, start, end, interval)
-	if err != nil {
-		return nil, From(ctx).explain(err)
-	}
-	return explainedQuery{inner}, nil
-}
-
-type explainedQuery struct{ promql.Query }
-
-// Exec implements promql.Query.
-func (q explainedQuery) Exec(ctx context.Context) *promql.Result {
-	res := q.Query.Exec(ctx)
-	res.Err = From(ctx).explain(res.Err)
 	return res
 }
 

@@ -5,6 +5,7 @@ package limit
 
 import (
 	"context"
+	"math"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -48,6 +49,14 @@ func (l Local) ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQueri
 		return nil, err
 	}
 	return localChunks{inner, l.books}, nil
+}
+
+// Newest returns what the store knows of its newest sample of a tenant; the end of time if that is nothing.
+func (l Local) Newest(tenant string) int64 {
+	if s, ok := l.Store.(interface{ Newest(tenant string) int64 }); ok {
+		return s.Newest(tenant)
+	}
+	return math.MaxInt64
 }
 
 // BlockSets returns sets of which each chunk is booked.

@@ -7,6 +7,8 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,15 +22,13 @@ const (
 	heavyMin  = 16 << 20
 	// watchEvery is how often memory is looked at while there are queries. A query makes some 100 MB meanwhile.
 	watchEvery = 50 * time.Millisecond
-	// graceAfter is for how long one that was ended is taken to have gone, whether it has or not.
+	// graceAfter is for how long one that was ended or makes room is taken to have gone, whether it has or not.
 	graceAfter = 2 * time.Second
 	// collectEvery bounds how often garbage is collected for queries that were ended.
 	collectEvery = time.Second
-	// answerShare of the limit is what may be in use with the text of an answer. It is between that and where writes are refused.
-	answerShare = 0.85
 )
 
-// Run ends the heaviest query when memory is short, until ctx ends.
+// Run has queries make room for the heaviest when memory is short, and ends that one if there still is none, until ctx ends.
 func (b *Books) Run(ctx context.Context) error {
 	if b.cfg.Memory == nil {
 		<-ctx.Done()
@@ -37,6 +37,7 @@ func (b *Books) Run(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	w := watch{books: b}
+	defer w.collections.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -50,10 +51,18 @@ func (b *Books) Run(ctx context.Context) error {
 }
 
 // measure is what the process used when garbage was last collected, and what queries held then.
-type measure struct{ used, limit, held int64 }
+type measure struct {
+	used, limit, held int64
+	collections       uint64
+}
+
+// measure takes up what the process uses.
+func (b *Books) measure(u Usage, held int64) {
+	b.measured.Store(&measure{used: u.Bytes, limit: u.Limit, held: held, collections: u.Collections})
+}
 
 // used estimates what the process uses now: what was measured, what queries have come to hold since or no longer hold, and without
-// those that were just ended. The limit is 0 if there is none.
+// those that were just ended or told to make room. The limit is 0 if there is none.
 func (b *Books) used() (used, limit, held int64) {
 	m := b.measured.Load()
 	if m == nil {
@@ -61,9 +70,9 @@ func (b *Books) used() (used, limit, held int64) {
 	}
 	held = b.held.Load()
 	used = m.used + held - m.held
-	now := b.cfg.Now().UnixNano()
+	graceSince := b.cfg.Now().Add(-graceAfter).UnixNano()
 	for _, a := range b.accounts() {
-		if a.ended.Load() != nil && now-a.endedAt.Load() < int64(graceAfter) {
+		if a.ended.Load() != nil && a.endedAt.Load() > graceSince || a.toldAt.Load() > graceSince {
 			used -= a.memory.Load()
 			held -= a.memory.Load()
 		}
@@ -73,45 +82,83 @@ func (b *Books) used() (used, limit, held int64) {
 
 // watch is what is remembered between two looks at memory.
 type watch struct {
-	books       *Books
-	collections uint64
-	held        int64      // By queries, when garbage was last seen to have been collected.
-	ended       []*Account // Whose memory was not collected yet.
-	collected   time.Time  // When we had that done last.
+	books *Books
+	ended []*Account // Whose memory was not collected yet.
+
+	began                 time.Time      // When we had garbage collected last.
+	collecting, collected atomic.Bool    // It is under way, or has ended and nobody has looked since.
+	collections           sync.WaitGroup // Of ours, under way.
 }
 
-// look ends the heaviest queries, as many as need be.
+// look has queries make room, and ends the heaviest, as many as need be.
 func (w *watch) look(u Usage) {
 	b := w.books
-	if u.Collections != w.collections || b.measured.Load() == nil {
-		w.collections, w.held = u.Collections, b.held.Load()
+	justCollected := w.collected.Swap(false)
+	held := b.held.Load()
+	if m := b.measured.Load(); m != nil && m.collections == u.Collections {
+		held = m.held
 	}
-	b.measured.Store(&measure{used: u.Bytes, limit: u.Limit, held: w.held})
+	b.measure(u, held)
+	if _, limit, _, short := b.short(roomShare); short {
+		b.makeRoom(limit)
+	}
 	for {
-		used, limit, held := b.used()
-		if limit <= 0 || float64(used) < queryShare*float64(limit) || float64(held) < heldShare*float64(limit) {
+		used, limit, held, short := b.short(queryShare)
+		if !short || w.unsure(justCollected) {
 			break
 		}
-		a := b.heaviest()
+		a := b.heaviest(func(a *Account) bool { return !a.answering.Load() }) // To make the text of an answer does not stop.
 		if a == nil {
 			break
+		}
+		if b.afterAnswer(a) {
+			continue
 		}
 		_ = a.end(tooHeavy(a.memory.Load(), used, limit))
 		w.ended = append(w.ended, a)
 		b.logger.Warn("query ended to free memory", append(a.attributes(), "used_bytes", used, "limit_bytes", limit, "queries_hold_bytes", held)...)
 	}
+	w.collectGone()
+}
+
+// short tells whether more than a share of the limit is used, and queries have a part in it.
+func (b *Books) short(share float64) (used, limit, held int64, short bool) {
+	used, limit, held = b.used()
+	return used, limit, held, limit > 0 && float64(used) >= share*float64(limit) && float64(held) >= heldShare*float64(limit)
+}
+
+// unsure tells whether nobody is to be ended yet, because a heavy query has gone or given up what it held, which was more than was booked: then garbage
+// is collected first. What happens meanwhile is decided upon when that has ended, so that it puts off an end once.
+func (w *watch) unsure(justCollected bool) bool {
+	if w.collecting.Load() {
+		return true
+	}
+	if justCollected || !w.books.freed.Load() {
+		return false
+	}
+	w.collect()
+	return true
+}
+
+// collectGone has garbage collected when queries that were ended have gone: what they held is counted as used until then.
+func (w *watch) collectGone() {
+	gone := slices.DeleteFunc(slices.Clone(w.ended), w.books.isOpen)
+	if len(gone) == 0 || w.collecting.Load() || w.books.cfg.Now().Sub(w.began) < collectEvery {
+		return
+	}
+	w.ended = slices.DeleteFunc(w.ended, func(a *Account) bool { return slices.Contains(gone, a) })
 	w.collect()
 }
 
-// collect has garbage collected when queries that were ended have gone: what they held is counted as used until then.
+// collect has garbage collected, and does not wait for it, which may take seconds. It must not be under way.
 func (w *watch) collect() {
-	gone := slices.DeleteFunc(slices.Clone(w.ended), w.books.isOpen)
-	if len(gone) == 0 || w.books.cfg.Now().Sub(w.collected) < collectEvery {
-		return
-	}
-	runtime.GC()
-	w.collected = w.books.cfg.Now()
-	w.ended = slices.DeleteFunc(w.ended, func(a *Account) bool { return slices.Contains(gone, a) })
+	w.began = w.books.cfg.Now()
+	w.collecting.Store(true)
+	w.collections.Go(func() {
+		w.books.collectNow()
+		w.collected.Store(true)
+		w.collecting.Store(false)
+	})
 }
 
 func (b *Books) isOpen(a *Account) bool {
@@ -121,21 +168,22 @@ func (b *Books) isOpen(a *Account) bool {
 	return open
 }
 
-// roomForAnswer ends the query if there is no memory for the text of its answer, which it has asked for just now: nothing stops it
-// while it is made.
-func (b *Books) roomForAnswer(a *Account, bytes int64) {
-	if bytes < heavyMin {
-		return
-	}
-	if used, limit, _ := b.used(); limit > 0 && float64(used) > answerShare*float64(limit) {
-		_ = a.end(noRoom(bytes, used, limit))
+// collectNow has garbage collected, and measures what is left. What goes meanwhile is counted as used, and as held then.
+func (b *Books) collectNow() {
+	b.freed.Store(false)
+	held := b.held.Load()
+	runtime.GC()
+	if b.cfg.Memory != nil {
+		b.measure(b.cfg.Memory(), max(held, b.held.Load()))
 	}
 }
 
-// heaviest is the query that holds most, if that is worth anything and it is not ending already.
-func (b *Books) heaviest() (most *Account) {
+// heaviest is the query of some that holds most, if that is worth anything and it is not ending or making room already.
+func (b *Books) heaviest(of func(*Account) bool) (most *Account) {
+	graceSince := b.cfg.Now().Add(-graceAfter).UnixNano()
 	for _, a := range b.accounts() {
-		if m := a.memory.Load(); m >= heavyMin && a.ended.Load() == nil && (most == nil || m > most.memory.Load()) {
+		m := a.memory.Load()
+		if m >= heavyMin && a.ended.Load() == nil && a.toldAt.Load() <= graceSince && of(a) && (most == nil || m > most.memory.Load()) {
 			most = a
 		}
 	}

@@ -54,6 +54,9 @@ func TestTheHeaviestEndsFirst(t *testing.T) {
 	w.look(Usage{Bytes: 3 * gib, Limit: 4 * gib, Collections: 3})
 	require.NoError(t, middle.reason())
 	w.look(Usage{Bytes: 3 * gib, Limit: 4 * gib, Collections: 4})
+	require.NoError(t, middle.reason(), "what has gone may be counted")
+	w.collections.Wait()
+	w.look(Usage{Bytes: 3 * gib, Limit: 4 * gib, Collections: 5})
 	require.Error(t, middle.reason())
 	require.NoError(t, light.reason())
 }

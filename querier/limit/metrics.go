@@ -14,6 +14,8 @@ type metrics struct {
 	slow     prometheus.Counter
 	read     *prometheus.CounterVec
 	waited   prometheus.Counter
+
+	restarts, waitedForMemory prometheus.Counter
 }
 
 func newMetrics(b *Books, reg prometheus.Registerer) *metrics {
@@ -39,6 +41,14 @@ func newMetrics(b *Books, reg prometheus.Registerer) *metrics {
 			Name: "penstock_query_queue_seconds_total",
 			Help: "Time that queries have waited to be let in.",
 		}),
+		restarts: f.NewCounter(prometheus.CounterOpts{
+			Name: "penstock_query_restarts_total",
+			Help: "Queries that gave up what they held because memory was short, to be begun again.",
+		}),
+		waitedForMemory: f.NewCounter(prometheus.CounterOpts{
+			Name: "penstock_query_memory_wait_seconds_total",
+			Help: "Time that queries have waited for memory.",
+		}),
 	}
 	for _, n := range names {
 		m.refusals.WithLabelValues(string(n))
@@ -58,6 +68,10 @@ func newMetrics(b *Books, reg prometheus.Registerer) *metrics {
 		Name: "penstock_queries_waiting_for_core",
 		Help: "Queries, and parts of them, that wait for a turn to compute.",
 	}, func() float64 { return float64(b.turns.waiting.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "penstock_queries_waiting_for_memory",
+		Help: "Queries that gave up what they held because memory was short, and wait to be begun again.",
+	}, func() float64 { return float64(b.line.waiting()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "penstock_queries_memory_bytes",
 		Help: "Estimated memory that running queries hold.",

@@ -214,7 +214,7 @@ func TestExplained(t *testing.T) {
 	a := &Account{}
 	ctx, finish := b.account(context.Background(), a)
 	defer finish()
-	e := Explained(impatient{})
+	e := b.Again(impatient{})
 	for _, kind := range []string{"instant", "range"} {
 		var q promql.Query
 		var err error

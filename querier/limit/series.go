@@ -4,6 +4,7 @@
 package limit
 
 import (
+	"math"
 	"strings"
 
 	"github.com/prometheus/prometheus/storage"
@@ -115,6 +116,14 @@ func (s *seriesSet) Warnings() annotations.Annotations {
 	w := s.inner.Warnings()
 	s.a.warned(w)
 	return w
+}
+
+// Newest passes on a time after which the set has no samples; the end of time if that is not known.
+func (s *seriesSet) Newest() int64 {
+	if inner, ok := s.inner.(interface{ Newest() int64 }); ok {
+		return inner.Newest()
+	}
+	return math.MaxInt64
 }
 
 // warned remembers that an answer is partial, which the fan-out says in a warning.

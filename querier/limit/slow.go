@@ -55,6 +55,7 @@ func (a *Account) attributes() []any {
 		"duration", a.books.cfg.Now().Sub(a.started).Round(time.Millisecond), "series", a.series.Load(), "samples", a.looked(),
 		"samples_held", a.inPeak.Load(), "memory_bytes", a.memory.Load(), "local_bytes", a.localBytes.Load(), "peer_bytes", a.peerBytes.Load(),
 		"bucket_bytes", a.bucketBytes.Load(), "bucket_requests", a.bucketRequests.Load(),
+		"restarts", a.restarts.Load(), "memory_wait", time.Duration(a.waited.Load()).Round(time.Millisecond),
 	)
 }
 
@@ -65,9 +66,7 @@ func (a *Account) looked() int64 { return max(a.engineRead.Load(), a.samples.Loa
 func (b *Books) finished(a *Account, out *answer, gone bool) {
 	result := a.result(out, gone)
 	b.metrics.finished.WithLabelValues(result).Inc()
-	for source, n := range map[string]int64{"local": a.localBytes.Load(), "peer": a.peerBytes.Load(), "bucket": a.bucketBytes.Load()} {
-		b.metrics.read.WithLabelValues(source).Add(float64(n))
-	}
+	b.bookRead(a)
 	if b.cfg.SlowThreshold <= 0 || b.cfg.Now().Sub(a.started) < b.cfg.SlowThreshold {
 		return
 	}
@@ -77,6 +76,13 @@ func (b *Books) finished(a *Account, out *answer, gone bool) {
 		attributes = append(attributes, "reason", reason)
 	}
 	b.logger.Warn("slow query", attributes...)
+}
+
+// bookRead counts what was read.
+func (b *Books) bookRead(a *Account) {
+	for source, n := range map[string]int64{"local": a.localBytes.Load(), "peer": a.peerBytes.Load(), "bucket": a.bucketBytes.Load()} {
+		b.metrics.read.WithLabelValues(source).Add(float64(n))
+	}
 }
 
 // running is an account as StatusHandler shows it.
@@ -97,6 +103,9 @@ type running struct {
 	Peers   int64   `json:"peerBytes"`
 	Bucket  int64   `json:"bucketBytes"`
 	Asked   int64   `json:"bucketRequests"`
+	// Restarts is how often it gave up what it held because memory was short; Waits is since when it has waited for memory, if it does.
+	Restarts int64   `json:"restarts,omitempty"`
+	Waits    float64 `json:"waitsForMemorySeconds,omitempty"`
 }
 
 // StatusHandler answers with the queries that run now, the heaviest first: of the tenant of the request, or of all.
@@ -117,7 +126,7 @@ func (b *Books) StatusHandler(all bool) http.Handler {
 		inside, waiting := b.door.counts()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": map[string]any{ // The client may be gone.
-			"running": inside, "waiting": waiting, "maxConcurrency": b.cfg.MaxConcurrency, "memoryBytes": b.held.Load(), "queries": list,
+			"running": inside, "waiting": waiting, "waitingForMemory": b.line.waiting(), "maxConcurrency": b.cfg.MaxConcurrency, "memoryBytes": b.held.Load(), "queries": list,
 		}})
 	})
 }
@@ -126,7 +135,10 @@ func (a *Account) running() running {
 	r := running{
 		ID: a.id, Endpoint: a.endpoint, who: a.who, Query: a.query, Step: a.asked.step.Seconds(), Seconds: a.books.cfg.Now().Sub(a.started).Seconds(),
 		Series: a.series.Load(), Samples: a.looked(), Memory: a.memory.Load(), Local: a.localBytes.Load(), Peers: a.peerBytes.Load(),
-		Bucket: a.bucketBytes.Load(), Asked: a.bucketRequests.Load(),
+		Bucket: a.bucketBytes.Load(), Asked: a.bucketRequests.Load(), Restarts: a.restarts.Load(),
+	}
+	if since := a.waitsSince.Load(); since > 0 {
+		r.Waits = a.books.cfg.Now().Sub(time.Unix(0, since)).Seconds()
 	}
 	if !a.asked.start.IsZero() {
 		r.Start, r.End = a.asked.start.UTC().Format(time.RFC3339), a.asked.end.UTC().Format(time.RFC3339)

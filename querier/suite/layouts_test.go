@@ -61,7 +61,12 @@ func (m member) ExemplarQuerier(ctx context.Context, _ string) (storage.Exemplar
 	return m.DB.ExemplarQuerier(ctx)
 }
 func (m member) LocalStart(string) int64 { return m.start }
-func (member) Ready() bool               { return true }
+
+// BlockSets implements querier.Local: it has no blocks.
+func (member) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
+	return nil, func() error { return nil }, nil
+}
+func (member) Ready() bool { return true }
 
 // newFanout asks members, the first one in this process and the others over HTTP, and a bucket if there is one.
 func (s *laidOut) newFanout(blocks querier.Blocks, members ...member) *querier.Querier {
