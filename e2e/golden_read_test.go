@@ -188,12 +188,11 @@ func plainSamples(t *testing.T, body []byte) []string {
 				fmt.Fprintf(&line, " %d=%v", p.Timestamp, p.Value)
 			}
 			for _, h := range s.Histograms {
-				if h.ResetHint != prompb.Histogram_GAUGE {
-					h.ResetHint = prompb.Histogram_UNKNOWN
-				}
-				fmt.Fprintf(&line, " %v", h.String())
+				fmt.Fprintf(&line, " %d=%s", h.Timestamp, printHistogram(h.ToFloatHistogram()))
 			}
-			lines = append(lines, line.String())
+			if len(s.Samples)+len(s.Histograms) > 0 { // A chunk around the time is no sample in it.
+				lines = append(lines, line.String())
+			}
 		}
 	}
 	slices.Sort(lines) // They come in the order of their making, which means nothing.
@@ -241,12 +240,18 @@ func printSamples(it chunkenc.Iterator) string {
 			continue
 		}
 		ts, h := it.AtFloatHistogram(nil)
-		if h.CounterResetHint != histogram.GaugeType {
-			h.CounterResetHint = histogram.UnknownCounterReset // It depends on where a chunk begins.
-		}
-		fmt.Fprintf(&out, " %d=%s", ts, h.TestExpression())
+		fmt.Fprintf(&out, " %d=%s", ts, printHistogram(h))
 	}
 	return out.String()
+}
+
+// printHistogram leaves out what depends on where a chunk begins: whether it is known to be no reset, and empty buckets that others of the
+// chunk have.
+func printHistogram(h *histogram.FloatHistogram) string {
+	if h.CounterResetHint != histogram.GaugeType {
+		h.CounterResetHint = histogram.UnknownCounterReset
+	}
+	return h.Copy().Compact(0).TestExpression() // An iterator lends its spans.
 }
 
 // firstDifference tells where two lists of series begin to differ.

@@ -3,7 +3,13 @@
 
 package e2e
 
-import "testing"
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/penstock-io/penstock/e2e/harness"
+)
 
 // randomEvents are what happens while questions are asked, each after so many sixths of them. No answer is to show it, but for
 // samples that were written.
@@ -46,16 +52,42 @@ func (r *random) flush(t *testing.T) {
 func (r *random) restart(t *testing.T) {
 	t.Helper()
 	r.used(t)
+	r.restarted = true
 	for _, node := range r.nodes[:2] {
 		node.Process.Kill()
 		node.Start()
 		node.WaitReady()
 	}
+	harness.Eventually(t, harness.Patience, "all nodes see all that run", func() error {
+		for _, node := range r.nodes[:2] {
+			if err := r.seesRunning(node); err != nil {
+				return fmt.Errorf("%s: %w", node.Name, err)
+			}
+		}
+		return nil
+	})
 }
+
+// seesRunning is nil if a node sees each node that runs, and as one that takes part.
+func (r *random) seesRunning(node *harness.Node) error {
+	ring, err := node.Ring()
+	if err != nil {
+		return err
+	}
+	for i, other := range r.nodes {
+		if i != victim && !slices.ContainsFunc(ring.Members, func(m harness.RingMember) bool { return m.Name == other.Name && m.Alive && m.State == "ACTIVE" }) {
+			return fmt.Errorf("it does not see %s", other.Name)
+		}
+	}
+	return nil
+}
+
+// victim is the index of the node that is killed for good.
+const victim = 2
 
 // lose kills the member that is asked nothing. Every sample has another copy, also where copies have holes.
 func (r *random) lose(*testing.T) {
-	r.nodes[2].Process.Kill()
+	r.nodes[victim].Process.Kill()
 }
 
 // used wants everybody to have answered from what this is about.

@@ -32,12 +32,18 @@ func startRandom(t *testing.T, seed uint64) *random {
 	r.lone = env.StartLoneNode(t, data, randomFlags...)
 	r.startCluster(t, older, younger)
 	r.sides = append(r.sides, randomSide{API: r.lone.API})
-	for i, name := range []string{"cluster", "HA pair", "copies with holes", "lone node"} {
+	for i, name := range []string{"cluster", "HA pair", sideHoles, sideLone} {
 		r.sides[i].Name = name
 		d.push(t, r.sides[i].API, false, r.sides[i].more...)
 	}
 	return r
 }
+
+// sideHoles has copies each of which lacks something.
+const sideHoles = "copies with holes"
+
+// sideLone is a node that has everything on its disk, in the blocks of Prometheus.
+const sideLone = "lone node"
 
 // randomFlags: what is in blocks stays where it is.
 var randomFlags = []string{"--web.cors.origin=.*", "--storage.retention.time=100d"}
@@ -50,7 +56,7 @@ func (r *random) startCluster(t *testing.T, older, younger string) {
 	t.Helper()
 	config := "type: FILESYSTEM\nconfig:\n  directory: " + filepath.Join(harness.Dir(t), "bucket") + "\n"
 	nodes := env.NewCluster(t, harness.ClusterConfig{
-		Nodes: 3, ObjstoreFile: harness.WriteFile(t, harness.Dir(t), "objstore.yml", config), Flags: append([]string{"--compact.block-sync-interval=2s", "--compact.consistency-delay=1s"}, randomFlags...),
+		Nodes: 4, ObjstoreFile: harness.WriteFile(t, harness.Dir(t), "objstore.yml", config), Flags: append([]string{"--compact.block-sync-interval=2s", "--compact.consistency-delay=1s"}, randomFlags...),
 	})
 	cfg, err := bucket.ParseConfig([]byte(config))
 	noError(t, err)
@@ -58,14 +64,20 @@ func (r *random) startCluster(t *testing.T, older, younger string) {
 	noError(t, err)
 	blocks := bucket.NewBlocks(opened, nil)
 	pairOlder, pairYounger := r.blocks(t, randomCopy{lack: -1, more: randomPair})
-	upload(t, blocks, older, lab.DefaultTenant, nodes.Nodes[0].Name)
-	upload(t, blocks, pairOlder, "pair", nodes.Nodes[1].Name)
-	for i, node := range nodes.Nodes {
+	for _, dir := range []string{older, younger} {
+		upload(t, blocks, dir, lab.DefaultTenant, nodes.Nodes[0].Name)
+	}
+	for _, dir := range []string{pairOlder, pairYounger} {
+		upload(t, blocks, dir, "pair", nodes.Nodes[1].Name)
+	}
+	noError(t, lab.UsedSince(nodes.Nodes[3].DataDir, r.cut))
+	for i, node := range nodes.Nodes[:3] {
 		noError(t, lab.UsedSince(node.DataDir, r.local))
 		link(t, lab.TenantDir(node.DataDir, lab.DefaultTenant), younger)
 		link(t, lab.TenantDir(node.DataDir, "pair"), pairYounger)
 		holedOlder, holedYounger := r.blocks(t, randomCopy{lack: i})
 		upload(t, blocks, holedOlder, "holes", node.Name)
+		upload(t, blocks, holedYounger, "holes", node.Name)
 		link(t, lab.TenantDir(node.DataDir, "holes"), holedYounger)
 	}
 	noError(t, opened.Close())

@@ -163,9 +163,12 @@ func (c *Cluster) View() *View { return c.view.Load() }
 // Addr returns the gossip address that other members use.
 func (c *Cluster) Addr() string { return c.addr }
 
+// ErrToldLate is that something could not be told to any member in time, as when the machine stood still. Gossip goes on to tell it.
+var ErrToldLate = errors.New("the others may learn it late")
+
 // SetState tells the other members our new state, and returns when it is on the
 // wire. LEFT is final: it gives up our slots at once, and no other state follows.
-// After an error from gossip the state is set, but the others may learn it late.
+// After ErrToldLate the state is set, but the others may learn it late.
 func (c *Cluster) SetState(state State) error {
 	c.announce.Lock()
 	defer c.announce.Unlock()
@@ -185,7 +188,7 @@ func (c *Cluster) setState(state State, timeout time.Duration) error {
 	c.mu.Unlock()
 	// Our own meta comes back through NotifyUpdate, which publishes it.
 	if err := c.list.UpdateNode(timeout); err != nil {
-		return fmt.Errorf("gossip state %s: %w", state, err)
+		return fmt.Errorf("gossip state %s: %w: %w", state, ErrToldLate, err)
 	}
 	c.logger.Info("member state changed", "state", state)
 	return nil

@@ -339,7 +339,10 @@ func (s *server) activate(ctx context.Context, start time.Time) error {
 	if err := s.takeStock(ctx); err != nil {
 		return nil // Stopped.
 	}
-	if err := s.members.SetState(ring.Active); err != nil {
+	switch err := s.members.SetState(ring.Active); {
+	case errors.Is(err, ring.ErrToldLate):
+		s.logger.Warn("the members are not told yet that this one takes part", "err", err)
+	case err != nil:
 		return err
 	}
 	loops := []func(context.Context) error{s.data.run, s.refiller.Run}

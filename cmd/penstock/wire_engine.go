@@ -13,7 +13,8 @@ import (
 )
 
 // untrimmed is an engine that tells storage not to cut series to the range that it asks for. The engine looks for samples by their
-// time, so that more of them make no difference to it, and to cut costs something for each sample.
+// time, so that more of them make no difference to it, and to cut costs something for each sample. But timestamp() of a selector with both an
+// offset and @ looks at the wrong time, where a Prometheus, which cuts, has nothing; so it is given what it asks for.
 type untrimmed struct{ promql.QueryEngine }
 
 // NewInstantQuery implements promql.QueryEngine.
@@ -38,7 +39,7 @@ type untrimmedQuerier struct{ storage.Querier }
 
 // Select implements storage.Querier.
 func (q untrimmedQuerier) Select(ctx context.Context, sortSeries bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
-	if hints != nil {
+	if hints != nil && hints.Func != "timestamp" {
 		h := *hints
 		h.DisableTrimming = true
 		hints = &h

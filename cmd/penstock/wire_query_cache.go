@@ -32,8 +32,11 @@ func addQueryCacheFlags(cmd *kingpin.CmdClause, c *queryConfig) {
 func (s *server) cached(engine promql.QueryEngine) promql.QueryEngine {
 	wait := time.Duration(s.cfg.storage.outOfOrderWindow) + hintAge(time.Duration(s.cfg.storage.outOfOrderWindow)) + cacheSlack
 	return cache.New(cache.Config{
-		Engine:     engine,
-		Parser:     newParser(),
+		Engine: engine,
+		Parser: newParser(),
+
+		LookbackDelta: lookbackDelta,
+
 		MaxBytes:   int64(s.cfg.query.cacheBytes),
 		MaxSamples: func(ctx context.Context) int { return int(s.queryLimits(queryTenant(ctx)).MaxSamples) },
 		Scope:      queryScope,

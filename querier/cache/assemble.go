@@ -38,7 +38,7 @@ type found struct {
 
 // assemble answers a range query from pieces. False: it must be evaluated whole.
 func (e *Engine) assemble(ctx context.Context, q *query, p plan) (outcome, bool) {
-	back := p.shape.reach.Milliseconds() + q.lookback().Milliseconds()
+	back := (p.shape.reach + q.lookback()).Milliseconds()
 	if _, divisible := e.cfg.Version(ctx, p.all.first-back, p.all.last); !divisible {
 		return outcome{}, false
 	}
@@ -94,10 +94,10 @@ func (e *pieceError) Error() string { return e.err.Error() }
 func (a *assembly) answer(ctx context.Context, p piece) (found, error) {
 	k := key{
 		scope: a.scope, text: a.shape.text, step: a.all.step, phase: a.all.phase(),
-		lookback: a.q.lookback().Milliseconds(), piece: p.n,
+		lookback: a.q.lookback(), piece: p.n,
 	}
 	// It is asked before the data are: what is evaluated is of this version or a later one.
-	version, _ := a.cfg.Version(ctx, p.n*a.length-a.shape.reach.Milliseconds()-k.lookback, (p.n+1)*a.length-1)
+	version, _ := a.cfg.Version(ctx, p.n*a.length-(a.shape.reach+k.lookback).Milliseconds(), (p.n+1)*a.length-1)
 	known := a.store.get(k, version, a.q.text)
 	if known != nil && !known.steps.meets(p.steps) {
 		known = nil

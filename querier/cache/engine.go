@@ -36,6 +36,8 @@ type Scope struct {
 type Config struct {
 	Engine promql.QueryEngine
 	Parser parser.Parser // The engine's.
+	// LookbackDelta is the engine's, for queries that say none: so far before its first step an answer depends on samples.
+	LookbackDelta time.Duration
 	// MaxBytes bounds what is kept of answers. 0: nothing is kept, and no range is split.
 	MaxBytes int64
 	// MaxSamples returns how many samples an answer may have that was put together; 0 is any number, as is nil. The engine has its own

@@ -59,9 +59,10 @@ func (q *query) flightKey(scope Scope) string {
 	return b.String()
 }
 
+// lookback is what the engine takes.
 func (q *query) lookback() time.Duration {
-	if q.opts == nil {
-		return 0
+	if q.opts == nil || q.opts.LookbackDelta() <= 0 {
+		return q.engine.cfg.LookbackDelta
 	}
 	return q.opts.LookbackDelta()
 }

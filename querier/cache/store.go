@@ -6,6 +6,7 @@ package cache
 import (
 	"container/list"
 	"sync"
+	"time"
 
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/util/annotations"
@@ -23,10 +24,10 @@ const (
 type key struct {
 	scope string // See Config.Scope.
 	text  string // The expression as the parser writes it, which is one for all ways to write it.
-	step  int64  // In milliseconds, as all of these.
+	step  int64  // In milliseconds.
 	phase int64  // Of the steps: see steps.phase.
-	// lookback is how old a sample may be that a step shows.
-	lookback int64
+	// lookback is how old a sample may be that a step shows, to the nanosecond: one of less than a millisecond is not the default.
+	lookback time.Duration
 	piece    int64
 }
 
