@@ -25,6 +25,9 @@ var allowed = map[string][]string{
 	"ingest":             {"ring", "ingest/hint"},
 	"compactor":          {"downsample", "uploader/bucket"},
 	"querier/blockstore": {"downsample", "uploader/bucket"},
+	// The order of answers is one, whoever puts them together.
+	"querier":       {"querier/order"},
+	"querier/dedup": {"querier/order"},
 	// What operators do to a bucket: by the layout that one package knows, and on directories that are blocks.
 	"uploader/buckettool": {"uploader/bucket", "uploader/blockdir"},
 	// The simulation plays whole clusters of the real code. Nothing imports it.

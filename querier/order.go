@@ -4,9 +4,9 @@
 package querier
 
 import (
-	"slices"
-
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/penstock-io/penstock/querier/order"
 )
 
 // inOrder puts series in the order of their labels.
@@ -17,9 +17,13 @@ import (
 //
 // Members need not sort for that. It costs little where they have series by and by in this order, as from blocks.
 func inOrder(all []*series) []*series {
-	compare := func(a, b *series) int { return labels.Compare(a.lset, b.lset) }
-	if !slices.IsSortedFunc(all, compare) {
-		slices.SortFunc(all, compare)
+	indices := order.Of(len(all), func(i int) labels.Labels { return all[i].lset })
+	if indices == nil {
+		return all
 	}
-	return all
+	sorted := make([]*series, len(all))
+	for rank, i := range indices {
+		sorted[rank] = all[i]
+	}
+	return sorted
 }

@@ -79,7 +79,7 @@ func Explain(ctx context.Context, q storage.Queryable, cfg Config, limit int, hi
 	}
 	defer inner.Close()
 	set := &groupedSet{
-		names: names, rule: r, mint: hints.Start, maxt: hints.End,
+		names: names, rule: r, mint: hints.Start, maxt: hints.End, sorted: true,
 		inner: inner.Select(ctx, false, below, matchers...),
 	}
 	var e Explanation

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/annotations"
+
+	"github.com/penstock-io/penstock/querier/order"
 )
 
 // groupedSet is a series set with one series for each label set that is left of
@@ -21,6 +23,7 @@ type groupedSet struct {
 	rule       rule
 	mint, maxt int64
 	newest     int64  // nothing below is later; known when grouped
+	sorted     bool   // that is wanted, or inner is
 	untrimmed  bool   // whether series of one replica may show samples outside of mint and maxt
 	limit      int    // of groups; 0: none
 	shardIndex uint64 // of shardCount, which is 0 if all are wanted
@@ -85,9 +88,14 @@ func (s *groupedSet) Next() bool {
 // collect reads the inner set and finds out which series belong together. It reports
 // whether that went well.
 func (s *groupedSet) collect() bool {
-	replicated := false
+	replicated, inOrder := false, true
+	var last labels.Labels
 	for s.inner.Next() {
 		series := s.inner.At()
+		if inOrder {
+			lset := series.Labels()
+			inOrder, last = labels.Compare(last, lset) <= 0, lset
+		}
 		if len(s.members) == cap(s.members) {
 			s.members = slices.Grow(s.members, max(membersAtLeast, len(s.members)))
 		}
@@ -97,6 +105,7 @@ func (s *groupedSet) collect() bool {
 	if s.inner.Err() != nil {
 		return false
 	}
+	s.sorted = s.sorted || inOrder
 	s.newest = maxTime
 	if below, ok := s.inner.(bounded); ok {
 		s.newest = below.Newest()
@@ -180,18 +189,15 @@ func (s *groupedSet) key(full labels.Labels) string {
 	return string(key)
 }
 
-// order sorts the groups, and the members by group and preference. Whoever wants no order is given one as well: it shows in what the engine
-// makes of the series, and that must not depend on which replica has been seen first.
+// order puts the groups in order, and the members by group and preference. The order of groups shows in what the engine makes of them: where one
+// member of a cluster asks others it must not depend on who is asked, nor on which replica was seen first. Those come in order of their labels
+// then. A node that is alone has series in the order in which its head was told of them, as a Prometheus has, and they stay in that:
+// samples are read in the order in which they are in memory, which takes a third less than in any other.
 func (s *groupedSet) order() {
-	if !slices.IsSortedFunc(s.groups, labels.Compare) {
-		rank := make([]int, len(s.groups)) // group to rank; first the other way round
-		for g := range rank {
-			rank[g] = g
-		}
-		slices.SortFunc(rank, func(a, b int) int { return labels.Compare(s.groups[a], s.groups[b]) })
-		sorted := make([]labels.Labels, len(rank))
-		at := make([]int, len(rank))
-		for r, g := range rank {
+	if ranked := s.ranked(); ranked != nil {
+		sorted := make([]labels.Labels, len(ranked))
+		at := make([]int, len(ranked)) // the rank of each group
+		for r, g := range ranked {
 			sorted[r], at[g] = s.groups[g], r
 		}
 		s.groups = sorted
@@ -204,6 +210,14 @@ func (s *groupedSet) order() {
 	for i := range s.members {
 		s.series[i] = s.members[i].series
 	}
+}
+
+// ranked returns the groups in the order that they are to be in; nil if they are.
+func (s *groupedSet) ranked() []int {
+	if !s.sorted {
+		return nil
+	}
+	return order.Of(len(s.groups), func(g int) labels.Labels { return s.groups[g] })
 }
 
 // gather puts the members of each group side by side, in order of preference, and the groups in theirs.

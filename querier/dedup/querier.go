@@ -82,8 +82,7 @@ func (q *querier) openWide() (storage.Querier, error) {
 }
 
 // Select implements storage.Querier. Matchers are applied before replicas are told
-// apart, so one on a replica label selects that replica's series. Series that may be of
-// replicas are always sorted.
+// apart, so one on a replica label selects that replica's series.
 func (q *querier) Select(ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	names := replicaLabels(ctx, q.q.names)
 	// Whoever wants no samples needs no margin, and must not see the series in it.
@@ -99,7 +98,7 @@ func (q *querier) Select(ctx context.Context, sortSeries bool, hints *storage.Se
 		return inner.Select(ctx, sortSeries, hints, matchers...)
 	}
 	set := &groupedSet{
-		names: names, rule: q.q.rule, mint: q.mint, maxt: q.maxt,
+		names: names, rule: q.q.rule, mint: q.mint, maxt: q.maxt, sorted: sortSeries,
 	}
 	if hints != nil {
 		set.limit, set.shardIndex, set.shardCount = hints.Limit, hints.ShardIndex, hints.ShardCount

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -111,7 +112,11 @@ func TestSelectGroupsAndSorts(t *testing.T) {
 	require.Equal(t, [][]int64{{1000}, {1000}, {1000}}, times)
 
 	unsorted, _ := sel(t.Context(), t, &recorder{series: pairs()}, byReplica, 0, 2000, false, nil)
-	require.Equal(t, lsets, unsorted)
+	require.Equal(t, []string{`{instance="2", zone="x"}`, `{instance="1", zone="y"}`, `{instance="1", zone="x"}`}, unsorted, "as they come")
+	inOrder := pairs()
+	slices.SortFunc(inOrder, func(a, b storage.Series) int { return labels.Compare(a.Labels(), b.Labels()) })
+	unsorted, _ = sel(t.Context(), t, &recorder{series: inOrder}, byReplica, 0, 2000, false, nil)
+	require.Equal(t, lsets, unsorted, "whichever replica has been seen first")
 
 	byBoth, _ := sel(t.Context(), t, &recorder{series: pairs()}, Config{ReplicaLabels: []string{"zone", "replica"}}, 0, 2000, true, nil)
 	require.Equal(t, []string{`{instance="1"}`, `{instance="2"}`}, byBoth)
