@@ -80,6 +80,8 @@ func (s *store) ExemplarQuerier(ctx context.Context, _ string) (storage.Exemplar
 
 func (s *store) LocalStart(string) int64 { return s.start }
 
+func (s *store) Newest(string) int64 { return maxTime }
+
 // BlockSets implements Local and Blocks: it has no blocks.
 func (*store) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
 	return nil, func() error { return nil }, nil

@@ -3,21 +3,11 @@
 
 package querier
 
-import (
-	"github.com/prometheus/prometheus/storage"
-)
+import "github.com/prometheus/prometheus/storage"
 
 // Which samples are the newest is known without decoding them: of a TSDB from its head and its blocks, of a peer's answer from its
 // chunks. Deduplication asks for it, because it has to know whether anybody is ahead of a replica whose samples have ended. It is said
 // of what was acknowledged before the question: a sample that comes while it is answered may be newer.
-
-// newestOf returns a time after which the local store has no sample of a tenant; maxTime if it does not say.
-func newestOf(local Local, tenant string) int64 {
-	if l, ok := local.(interface{ Newest(tenant string) int64 }); ok {
-		return l.Newest(tenant)
-	}
-	return maxTime
-}
 
 // boundedSet is a set with no samples after a time.
 type boundedSet struct {

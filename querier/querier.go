@@ -25,14 +25,16 @@ const (
 )
 
 // Local is this member's own store of TSDBs, one per tenant. A tenant that it does not know has no series;
-// asking never creates one. It must be safe for concurrent use. If it has a method Newest(tenant string) int64, that tells a time after
-// which it has no sample of a tenant that was acknowledged before (see newestOf).
+// asking never creates one. It must be safe for concurrent use.
 type Local interface {
 	Querier(tenant string, mint, maxt int64) (storage.Querier, error)
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
 	ExemplarQuerier(ctx context.Context, tenant string) (storage.ExemplarQuerier, error)
 	// LocalStart returns since when, in milliseconds, the store holds everything that it was given.
 	LocalStart(tenant string) int64
+	// Newest returns a time in milliseconds after which it has no sample of a tenant that was acknowledged before; the end of time if it
+	// does not know.
+	Newest(tenant string) int64
 	// Ready returns false while TSDBs are being opened, when an answer would be short.
 	Ready() bool
 	BlockLister

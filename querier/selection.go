@@ -125,7 +125,7 @@ func (sel *selection) localCopies(ctx context.Context) (storage.ChunkSeriesSet, 
 		return nil, said{}, err
 	}
 	// After the querier is open: a block deleted in between is still in the one or already in the other.
-	if newest := newestOf(local, sel.tenant); newest < maxTime {
+	if newest := local.Newest(sel.tenant); newest < maxTime {
 		set = boundedChunks{set, newest}
 	}
 	return sel.named(sourceHead, set), said{localStart: local.LocalStart(sel.tenant), accepts: accepts}, nil

@@ -43,7 +43,7 @@ func (s *session) direct(ctx context.Context) *directQuerier {
 		return nil
 	}
 	s.q.metrics.fanouts.WithLabelValues(resultComplete).Inc()
-	return &directQuerier{local, newestOf(cfg.Local, tenant)}
+	return &directQuerier{local, cfg.Local.Newest(tenant)}
 }
 
 // directQuerier is the local querier, with a time after which it has no samples.

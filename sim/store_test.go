@@ -106,6 +106,8 @@ func (s *store) Ready() bool {
 // LocalStart implements querier.Local: everything is here and nothing in a bucket.
 func (s *store) LocalStart(string) int64 { return 0 }
 
+func (s *store) Newest(string) int64 { return math.MaxInt64 }
+
 // BlockSets implements querier.Local: it has no blocks.
 func (*store) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
 	return nil, func() error { return nil }, nil

@@ -39,6 +39,8 @@ func (emptyStore) ExemplarQuerier(context.Context, string) (storage.ExemplarQuer
 
 func (emptyStore) LocalStart(string) int64 { return math.MinInt64 }
 
+func (emptyStore) Newest(string) int64 { return math.MinInt64 }
+
 // BlockSets implements querier.Local: it has no blocks.
 func (emptyStore) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
 	return nil, func() error { return nil }, nil

@@ -5,6 +5,7 @@ package blockstore
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"github.com/prometheus/common/promslog"
@@ -36,6 +37,8 @@ func (member) ExemplarQuerier(context.Context, string) (storage.ExemplarQuerier,
 	return nil, nil
 }
 func (m member) LocalStart(string) int64 { return m.start }
+
+func (m member) Newest(string) int64 { return math.MaxInt64 }
 
 // BlockSets implements querier.Local: it has no blocks.
 func (member) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {

@@ -5,7 +5,6 @@ package limit
 
 import (
 	"context"
-	"math"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -19,6 +18,7 @@ type Store interface {
 	ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQuerier, error)
 	ExemplarQuerier(ctx context.Context, tenant string) (storage.ExemplarQuerier, error)
 	LocalStart(tenant string) int64
+	Newest(tenant string) int64
 	BlockSets(ctx context.Context, tenant string, hints *storage.SelectHints, matchers ...*labels.Matcher) (
 		sets map[string]storage.ChunkSeriesSet, release func() error, err error)
 	Ready() bool
@@ -49,14 +49,6 @@ func (l Local) ChunkQuerier(tenant string, mint, maxt int64) (storage.ChunkQueri
 		return nil, err
 	}
 	return localChunks{inner, l.books}, nil
-}
-
-// Newest returns what the store knows of its newest sample of a tenant; the end of time if that is nothing.
-func (l Local) Newest(tenant string) int64 {
-	if s, ok := l.Store.(interface{ Newest(tenant string) int64 }); ok {
-		return s.Newest(tenant)
-	}
-	return math.MaxInt64
 }
 
 // BlockSets returns sets of which each chunk is booked.

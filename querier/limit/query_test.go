@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -90,6 +91,8 @@ func (r *rig) store() storage.SampleAndChunkQueryable {
 
 // store makes a TSDB that of all tenants.
 type store struct{ *tsdb.DB }
+
+func (s store) Newest(string) int64 { return math.MaxInt64 }
 
 func (s store) Querier(_ string, mint, maxt int64) (storage.Querier, error) {
 	return s.DB.Querier(mint, maxt)

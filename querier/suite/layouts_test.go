@@ -62,6 +62,8 @@ func (m member) ExemplarQuerier(ctx context.Context, _ string) (storage.Exemplar
 }
 func (m member) LocalStart(string) int64 { return m.start }
 
+func (m member) Newest(string) int64 { return math.MaxInt64 }
+
 // BlockSets implements querier.Local: it has no blocks.
 func (member) BlockSets(context.Context, string, *storage.SelectHints, ...*labels.Matcher) (map[string]storage.ChunkSeriesSet, func() error, error) {
 	return nil, func() error { return nil }, nil
