@@ -53,6 +53,7 @@ func (u *unorderedSet) collect() {
 	}
 	c := newCollector(u.env, len(u.sets), most)
 	for _, set := range ordered {
+		c.compared = compared{on: atHand(set)}
 		for set.Next() {
 			c.add(set.At())
 		}
@@ -72,7 +73,8 @@ type collector struct {
 	byWire map[string]int
 	last   int // The series of which a copy was added last. Holders mostly have them in the same order.
 
-	encoded []byte // The labels of a copy that is not from a message.
+	encoded  []byte // The labels of a copy that is not from a message.
+	compared compared
 	// Where many live, so that they need not be allocated one by one.
 	slab  []series
 	arena []storage.ChunkSeries
@@ -100,7 +102,9 @@ func (c *collector) add(copied storage.ChunkSeries) {
 	}
 	if i := c.find(wire); i >= 0 {
 		s := c.series[i]
-		s.copies = append(s.copies, copied)
+		if !c.compared.same(s.copies[0], copied) {
+			s.copies = append(s.copies, copied)
+		}
 		if s.lset.IsEmpty() {
 			s.lset = lset
 		}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/stretchr/testify/require"
 )
 
@@ -79,17 +81,20 @@ func TestUnsortedFrames(t *testing.T) {
 func TestCollector(t *testing.T) {
 	rnd := seeded(t)
 	copies := map[string]int{}
+	holders := int64(0)
 	holder := func(wire bool) storage.ChunkSeriesSet {
 		set := &bufferedSet{next: -1}
+		holders++ // All have other samples.
+		samples := []chunks.Meta{{Chunk: chunkenc.NewXORChunk(), MinTime: holders, MaxTime: holders}}
 		for _, i := range rnd.Perm(300) {
 			l := labels.FromStrings("__name__", "m", "i", fmt.Sprint(i), "long", strings.Repeat("x", i))
 			switch {
 			case rnd.IntN(3) == 0:
 				continue
 			case wire:
-				set.addWire(appendLabels(nil, l), nil)
+				set.addWire(appendLabels(nil, l), samples)
 			default:
-				set.series = append(set.series, bufferedSeries{lset: l})
+				set.series = append(set.series, bufferedSeries{lset: l, chunks: samples})
 			}
 			copies[l.String()]++
 		}
