@@ -5,6 +5,7 @@ package tsdbstore
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -105,14 +106,19 @@ func TestScanSeesEveryChange(t *testing.T) {
 		},
 		"sector of another place": func(raw []byte) []byte {
 			at, from := rnd.IntN(used(raw)/4096)*4096, rnd.IntN(used(raw)/4096)*4096
+			if at%logPage == 0 && from%logPage == 0 {
+				// Each page may begin with the end of a record, which has a checksum of its own: the beginning of one record with the end of
+				// another is, in this format, a record.
+				from = at
+			}
 			copy(raw[at:at+4096], whole[from:])
 			return raw
 		},
 		"cut short": func(raw []byte) []byte { return raw[:rnd.IntN(used(raw))] },
 	}
-	for name, change := range changes {
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
 		for range 40 {
-			changed := change(bytes.Clone(whole))
+			changed := changes[name](bytes.Clone(whole))
 			path := filepath.Join(t.TempDir(), "00000000")
 			require.NoError(t, os.WriteFile(path, changed, 0o600))
 			scan, err := scanLog(path)
