@@ -17,11 +17,6 @@ const (
 	turnSlice = 5 * time.Millisecond
 	// reserveFor is how long after a write the core that is kept from queries stays so. Senders write more often.
 	reserveFor = 5 * time.Second
-	// offerEvery is how often a query offers its core to whoever wants one, while there are writes: the thread of a write that
-	// became ready on a busy core waits for the end of the kernel's time slice otherwise, some 3 ms, several times as long as a write takes.
-	offerEvery = 200 * time.Microsecond
-	// lookEvery is after how many steps of a query, of some microseconds each, the clock is read.
-	lookEvery = 16
 	// courtesy is how long those wait for a turn whose silence would be taken for a failure: peers, and whoever reads from
 	// them. It is less than a peer may be silent.
 	courtesy = 3 * time.Second
@@ -31,8 +26,6 @@ const (
 type turns struct {
 	cores int
 	now   func() time.Time
-	// offerCore has the kernel run another thread on the core of the caller, if one waits for it.
-	offerCore func()
 
 	written atomic.Int64 // When the last write began, in Unix nanoseconds.
 	waiting atomic.Int32 // len of queue, to be looked at without the lock.
@@ -46,7 +39,7 @@ func newTurns(cores int, now func() time.Time) *turns {
 	if cores <= 0 {
 		cores = runtime.GOMAXPROCS(0)
 	}
-	return &turns{cores: cores, now: now, offerCore: offerCore}
+	return &turns{cores: cores, now: now}
 }
 
 // Writing tells that a write begins: from now on a core is kept for writes, for a while.
@@ -112,15 +105,13 @@ func (t *turns) pass() {
 	}
 }
 
-// turn is what one goroutine computes with. All methods may be called on nil, which computes without.
+// turn is what one goroutine computes with, and nobody else calls its methods. All may be called on nil, which computes without.
 type turn struct {
-	turns *turns
-	ctx   context.Context //nolint:containedctx // Of the work that the turn is for; it lives as long.
-	since time.Time
-	held  bool
-
-	steps   int       // Since the clock was read.
-	offered time.Time // When the core was offered last.
+	turns  *turns
+	ctx    context.Context //nolint:containedctx // Of the work that the turn is for; it lives as long.
+	since  time.Time
+	held   bool
+	thread thread
 }
 
 type turnKey struct{}
@@ -160,6 +151,7 @@ func (t *turn) begin() error {
 		return err
 	}
 	t.held, t.since = true, t.turns.now()
+	t.thread.enter()
 	return nil
 }
 
@@ -167,6 +159,7 @@ func (t *turn) begin() error {
 func (t *turn) stop() {
 	if t != nil && t.held {
 		t.held = false
+		t.thread.leave()
 		t.turns.give()
 	}
 }
@@ -176,10 +169,6 @@ func (t *turn) yield() error {
 	if t == nil || !t.held {
 		return nil
 	}
-	if t.steps++; t.steps >= lookEvery {
-		t.steps = 0
-		t.offer()
-	}
 	if t.turns.waiting.Load() == 0 || t.turns.now().Sub(t.since) < turnSlice {
 		return nil
 	}
@@ -187,23 +176,16 @@ func (t *turn) yield() error {
 	return t.begin()
 }
 
-// offer offers the core to other threads, now and then while there are writes. The turn stays.
-func (t *turn) offer() {
-	now := t.turns.now()
-	if now.Sub(t.offered) >= offerEvery && t.turns.writing(now) {
-		t.turns.offerCore()
-		t.offered = t.turns.now()
-	}
-}
-
-// Turn waits for leave to compute for the query of ctx, in a goroutine that has none, and returns what gives it back. It does
+// Turn waits for leave to compute for the query of ctx, in a goroutine that has none, and returns what the same gives it back with. It does
 // not wait for long: that would look like a peer that does not answer.
 func (b *Books) Turn(ctx context.Context) (func(), error) {
 	wait, cancel := context.WithTimeout(ctx, courtesy)
 	defer cancel()
 	switch err := b.turns.take(wait); {
 	case err == nil:
-		return b.turns.give, nil
+		var own thread
+		own.enter()
+		return func() { own.leave(); b.turns.give() }, nil
 	case ctx.Err() != nil:
 		return nil, From(ctx).explain(context.Cause(ctx))
 	default:

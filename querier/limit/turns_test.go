@@ -85,37 +85,6 @@ func TestTurnsAreHandedOn(t *testing.T) {
 	})
 }
 
-func TestQueriesOfferTheirCoreWhileThereAreWrites(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := New(Config{Cores: 2}, slog.New(slog.DiscardHandler), nil)
-		offers := 0
-		b.turns.offerCore = func() { offers++ }
-		one := &turn{turns: b.turns, ctx: t.Context()}
-		offered := func() int {
-			offers = 0
-			for range 10 {
-				time.Sleep(offerEvery)
-				for range lookEvery {
-					require.NoError(t, one.yield())
-				}
-			}
-			return offers
-		}
-		require.Zero(t, offered(), "it does not compute")
-		require.NoError(t, one.begin())
-		require.Zero(t, offered(), "nobody writes")
-		b.Writing()
-		require.Equal(t, 10, offered())
-		for range 10 * lookEvery {
-			require.NoError(t, one.yield())
-		}
-		require.Equal(t, 10, offers, "not more often")
-		time.Sleep(reserveFor)
-		require.Zero(t, offered(), "writes have stopped")
-		one.stop()
-	})
-}
-
 // Whose silence would be taken for a failure does not wait for ever.
 func TestTurnIsACourtesy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
