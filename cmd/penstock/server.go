@@ -258,6 +258,7 @@ func (s *server) start(ctx context.Context) error {
 	}
 	s.background("memory guard", s.memory.Run)
 	s.background("queries", s.queries.Run)
+	s.background("garbage", memory.NewPacer(s.memoryLimit(), s.queries.Computing).Run)
 	s.background("metadata", s.metadata.Run)
 	s.background("series cache", s.series.Run)
 	s.background("senders", s.ledger.Run)

@@ -45,6 +45,13 @@ func newTurns(cores int, now func() time.Time) *turns {
 // Writing tells that a write begins: from now on a core is kept for writes, for a while.
 func (b *Books) Writing() { b.turns.written.Store(b.turns.now().UnixNano()) }
 
+// Computing tells whether a query computes at the moment.
+func (b *Books) Computing() bool {
+	b.turns.mu.Lock()
+	defer b.turns.mu.Unlock()
+	return b.turns.running > 0
+}
+
 // capacity is how many may compute now.
 func (t *turns) capacity() int {
 	if t.writing(t.now()) {

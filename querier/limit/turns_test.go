@@ -57,7 +57,9 @@ func TestTurnsAreHandedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Config{Cores: 1}, slog.New(slog.DiscardHandler), nil)
 		first := &turn{turns: b.turns, ctx: t.Context()}
+		require.False(t, b.Computing())
 		require.NoError(t, first.begin())
+		require.True(t, b.Computing())
 		require.NoError(t, first.yield())
 		require.True(t, first.held, "nobody waits")
 
