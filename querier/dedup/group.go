@@ -92,15 +92,15 @@ func (s *groupedSet) collect() bool {
 	var last labels.Labels
 	for s.inner.Next() {
 		series := s.inner.At()
+		lset := series.Labels()
 		if inOrder {
-			lset := series.Labels()
 			inOrder, last = labels.Compare(last, lset) <= 0, lset
 		}
 		if len(s.members) == cap(s.members) {
 			s.members = slices.Grow(s.members, max(membersAtLeast, len(s.members)))
 		}
 		s.members = append(s.members, member{series: series})
-		replicated = replicated || s.hasReplicaLabel(series.Labels())
+		replicated = replicated || s.hasReplicaLabel(lset)
 	}
 	if s.inner.Err() != nil {
 		return false

@@ -3,9 +3,9 @@
 
 // Package order sorts label sets, of which an answer has tens of thousands that begin alike.
 //
-// To compare two of them whole, as labels.Compare does, takes longer than all else that is done with a series of an instant query. So
-// each is written down once as text that compares in the same way, and of those only what is not common to all is looked at, eight bytes
-// at a time:
+// To compare two of them whole, as labels.Compare does, goes through what they have in common each time. So each is written down once as
+// text that compares in the same way, and of those only what is not common to all is looked at, eight bytes at a time, which takes
+// two thirds as long (BenchmarkOf):
 //
 //	__name__ m cluster eu handler /api/v1/ │ 3 instance │ 10.0.0.7:9100 ...
 //	        skipped: all have it           │ one number │ only for those with the same number
