@@ -59,7 +59,7 @@ type future struct {
 	err      error
 }
 
-// start begins a select. Its context lasts until Close, because sets read from the bucket while they are iterated.
+// start begins a select. Its context lasts until Close: storage may look at it while its sets are iterated.
 func (s *session) start(ctx context.Context, sorted bool, hints *storage.SelectHints, matchers []*labels.Matcher) *future {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
