@@ -92,6 +92,9 @@ func run(ctx context.Context, cfg config) (err error) {
 			results = append(results, r...)
 		}
 	}
+	if len(results) == 0 {
+		return fmt.Errorf("no query has %q in its name", cfg.only)
+	}
 	printTable(os.Stdout, cfg, results)
 	if cfg.wait {
 		fmt.Println("\npress Enter to stop the servers")
