@@ -42,9 +42,10 @@ func TestElectionFailsOverWithoutAHole(t *testing.T) {
 				a, b = b, a
 			}
 			require.True(t, s.settled(a.name), "interval %d: %s is elected everywhere", interval, a.name)
-			before := len(s.stored[b.name])
+			before, forgot := len(s.stored[b.name]), s.forgot
 			s.run(10*interval, a, b)
-			require.Len(t, s.stored[b.name], before, "interval %d: the other one is dropped", interval)
+			// A member that the load balancer gave nothing for ten minutes has forgotten the pair, and admits anybody.
+			require.LessOrEqual(t, len(s.stored[b.name])-before, s.forgot-forgot, "interval %d: the other one is dropped", interval)
 
 			s.run(s.rnd.Int64N(2*interval), a, b)
 			a.down = true

@@ -29,6 +29,7 @@ type electionSim struct {
 	view    *ring.View
 	// stored has the sample timestamps that were stored of each replica.
 	stored map[string][]int64
+	forgot int     // how often a member got a request of a cluster that it had forgotten
 	loss   float64 // of questions between members
 	cut    map[[2]int]bool
 }
@@ -36,6 +37,7 @@ type electionSim struct {
 type simMember struct {
 	e    *Election
 	next int64 // when it asks
+	met  int64 // when it had a request last; 0 if it has had none
 	down bool
 	// clock is the offset of its wall clock, which nothing may depend on.
 	clock time.Duration
@@ -101,6 +103,10 @@ func (s *electionSim) clusterOf(i int) *haCluster {
 // what was done with it.
 func (s *electionSim) send(i int, replica string, at int64) haAdmission {
 	m := s.members[i]
+	if m.met != 0 && s.now-m.met >= electionForget.Milliseconds() {
+		s.forgot++
+	}
+	m.met = s.now
 	now := m.e.cfg.Now()
 	c := s.clusterOf(i)
 	r, a := c.admit(now, []byte(replica), at)
